@@ -1,7 +1,6 @@
-"""The only calls of now() and of sleep.  Decisions use the database's clock (see `database.engine`); this is the host's."""
+"""The only calls of now() and of sleep.  This is the host's clock; decisions use the database's (`database.engine`)."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 
@@ -15,6 +14,6 @@ def monotonic() -> float:
     return time.monotonic()
 
 
-def wait(wake: Callable[[float], bool], seconds: float) -> bool:
-    """Wait on `wake` (an Event's wait, say) for at most `seconds`, never negative.  True: it was woken early."""
-    return wake(max(0.0, seconds))
+def sleep(seconds: float) -> None:
+    """Do nothing for that long."""
+    time.sleep(max(0.0, seconds))

@@ -1,0 +1,71 @@
+"""Column types that mean the same on SQLite and on MySQL/MariaDB."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, Enum, String
+from sqlalchemy.dialects.mysql import DATETIME, VARCHAR
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+ISO_LENGTH = 26
+
+
+class Instant(TypeDecorator[datetime]):
+    """An instant: UTC with microseconds in the table, aware in Python.  A naive datetime is refused.
+
+    SQLite keeps it as the text 'YYYY-MM-DD HH:MM:SS.ffffff', which sorts as the instants do.  A text there that is no
+    instant (someone else wrote it) reads as None, so that one bad value cannot stop those who read the table.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """DATETIME(6) where there is one, text on SQLite."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(ISO_LENGTH))
+        return dialect.type_descriptor(DATETIME(fsp=6))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """UTC, without its zone: drivers drop a zone silently instead of converting."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"an instant needs a time zone: {value!r}")
+        utc = value.astimezone(UTC).replace(tzinfo=None)
+        return utc.isoformat(" ", "microseconds") if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Aware again."""
+        return readable_instant(value)
+
+
+def readable_instant(value: object) -> datetime | None:
+    """What a stored value says as an aware instant; None when it says nothing."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    if not isinstance(value, str):
+        return None
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def words(length: int) -> String:
+    """Text compared byte by byte, trailing blanks included, on every database."""
+    return String(length).with_variant(
+        VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
+    )
+
+
+def choice(kind: type[StrEnum]) -> Enum:
+    """One of an enumeration's values, stored as its text; no CHECK, no native ENUM, so that a word may join later."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=False,
+        length=20,
+        values_callable=lambda members: [member.value for member in members],
+    )
