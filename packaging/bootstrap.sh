@@ -87,18 +87,13 @@ how_to_get_python() {
     fi
 }
 
-# What the environment was made from; when this changes it is made again.
-fingerprint() {
-    echo "${PYTHON:-any} $* $(cat pyproject.toml $CONSTRAINTS | cksum)"
-}
-
 environment() {
     folder=$1
     shift
     stamp=$folder/made-for${1:+-$1}
-    wanted=$(fingerprint "$@")
-    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && "$folder/bin/python" -c '' 2>/dev/null && return
-    if ! starts_with_wanted_python "$folder"; then
+    wanted=$(cat pyproject.toml $CONSTRAINTS | cksum) # when these change, the packages are brought up to date
+    has_wanted_python "$folder" && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    if ! has_wanted_python "$folder" || ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
         python=$(find_python)
         echo "Making $folder with Python $(version_of "$python")."
         "$python" -m venv --clear "$folder"
@@ -107,8 +102,8 @@ environment() {
     echo "$wanted" >"$stamp"
 }
 
-starts_with_wanted_python() {
-    is_new_enough "$1/bin/python" && "$1/bin/python" -m pip --version >/dev/null 2>&1 || return 1
+has_wanted_python() {
+    is_new_enough "$1/bin/python" || return 1
     [ -z "${PYTHON:-}" ] || [ "$(version_of "$1/bin/python")" = "$(version_of "$PYTHON")" ]
 }
 
