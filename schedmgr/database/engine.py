@@ -86,7 +86,7 @@ class Database:
             try:
                 with self.write() as session:
                     return work(session)
-            except _InTheWay as error:
+            except TransactionLost as error:
                 if nth + 1 == TRANSACTION_TRIES:
                     raise DatabaseUnavailable(str(error)) from error
                 clock.sleep(FIRST_PAUSE * 2**nth)
@@ -118,7 +118,7 @@ class Database:
             return 0.0
 
 
-class _InTheWay(DatabaseUnavailable):
+class TransactionLost(DatabaseUnavailable):
     """Another transaction held what this one wanted; nothing was written and it may be tried again."""
 
 
@@ -129,7 +129,7 @@ def _explained(error: DBAPIError, url: str) -> Exception:
         return error
     name = cause.sqlite_errorname
     if name.startswith("SQLITE_BUSY"):
-        return _InTheWay(
+        return TransactionLost(
             f"Another process has held the database file {mask_url(url)} for over {BUSY_TIMEOUT:.0f} s. "
             "Look for a stopped or hanging schedmgr or sqlite3 process that has it open."
         )

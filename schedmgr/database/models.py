@@ -102,6 +102,7 @@ class Job(Base):
     group: Mapped[Name]
     description: Mapped[Sentence]
     version_id: Mapped[BigRef]
+    priority: Mapped[int]
     position: Mapped[int]
     archived_at: Mapped[datetime | None]
 
@@ -229,6 +230,7 @@ class JobRun(Base):
     status: Mapped[RunStatus]
     attempt: Mapped[int]
     priority: Mapped[int]
+    in_turn: Mapped[bool]  # waits until earlier runs of its schedule have ended
     queued_at: Mapped[datetime]
     available_at: Mapped[datetime]
     started_at: Mapped[datetime | None]

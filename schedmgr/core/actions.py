@@ -1,0 +1,223 @@
+"""What a person does to schedules and runs: switch, run, cancel, retry, pause.  Each leaves its line in the audit."""
+
+import difflib
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import insert, or_, select, update
+
+from schedmgr.core import audit, enqueue, locking, periods, phrases, settlement, transitions
+from schedmgr.core.audit import Requester
+from schedmgr.core.enqueue import Enqueued, Firing
+from schedmgr.core.settlement import ScheduleState
+from schedmgr.database.engine import Session
+from schedmgr.database.models import JobRun, JobSchedule, Pause, ScheduleFiring
+from schedmgr.errors import NotFound, Refused
+from schedmgr.vocabulary import Decision, RunStatus
+
+
+def enable(session: Session, schedule_id: str, by: Requester) -> None:
+    """Turn a schedule on: what is due from now on fires.  One that is on already is left as it is."""
+    state = _locked_schedule(session, schedule_id)
+    if state.enabled:
+        return
+    session.execute(
+        update(JobSchedule)
+        .where(JobSchedule.id == schedule_id)
+        .values(
+            enabled=True,
+            accounted_until=max(session.now(), state.accounted_until),
+            next_run_at=_first_run(session, state),
+        )
+    )
+    periods.begin(session, [state.timetable])
+    audit.note(session, by, "enable", f"turned on {schedule_id}", schedule_id=schedule_id)
+
+
+def disable(session: Session, schedule_id: str, by: Requester) -> None:
+    """Turn a schedule off, after deciding what is due up to now.  One that is off already is left as it is."""
+    state = _locked_schedule(session, schedule_id)
+    if not state.enabled:
+        return
+    settlement.settle(session, [schedule_id], process_id=by.process_id)
+    session.execute(update(JobSchedule).where(JobSchedule.id == schedule_id).values(enabled=False, next_run_at=None))
+    periods.end(session, [schedule_id])
+    audit.note(session, by, "disable", f"turned off {schedule_id}", schedule_id=schedule_id)
+
+
+def run_now(session: Session, schedule_id: str, by: Requester, request_key: str | None = None) -> Enqueued:
+    """Run a schedule's jobs now, beside its cron times: whatever its switch, a pause or a run that is going say.
+
+    The same `request_key` again enqueues nothing and gives the same answer.
+    """
+    state = _locked_schedule(session, schedule_id)
+    if request_key is not None and (before := _firing_of(session, request_key)) is not None:
+        return before
+    jobs = state.selection.of(enqueue.active_jobs(session))
+    firing = Firing(
+        schedule_id=schedule_id,
+        scheduled_for=None,
+        trigger=by.trigger,
+        decision=Decision.ENQUEUED,
+        jobs=jobs,
+        requested_by=by.who,
+        request_key=request_key,
+    )
+    enqueued = enqueue.record_one(session, firing, claim_token=locking.new_token(), process_id=by.process_id)
+    audit.note(
+        session, by, "run", f"ran {schedule_id} now ({phrases.counted(len(jobs), 'job')})", schedule_id=schedule_id
+    )
+    return enqueued
+
+
+def run_job(session: Session, name: str, by: Requester, request_key: str | None = None) -> int:
+    """Put one job on the queue by itself.  Returns the run's id; the same `request_key` again gives the same one."""
+    known = {job.name: job for job in enqueue.active_jobs(session)}
+    if name not in known:
+        raise NotFound(no_such("job", name, known))
+    if request_key is not None:
+        before = session.scalar(select(JobRun.id).where(JobRun.request_key == request_key))
+        if before is not None:
+            return before
+    run_id = enqueue.record_run(session, known[name], trigger=by.trigger, requested_by=by.who, request_key=request_key)
+    audit.note(session, by, "run", f"ran job {name} now", run_id=run_id)
+    return run_id
+
+
+def cancel(session: Session, run_id: int, by: Requester) -> RunStatus:
+    """Cancel a run: at once while it waits; a running one is asked to stop.  Returns the status it then has.
+
+    Raises Refused if it has ended.
+    """
+    status = _status(session, run_id)
+    if status is RunStatus.QUEUED and transitions.cancel_queued(
+        session, run_id, session.now(), f"cancelled by {by.who} before it started"
+    ):
+        audit.note(session, by, "cancel", f"cancelled run {run_id}", run_id=run_id)
+        return RunStatus.CANCELLED
+    if status.is_over:
+        raise Refused(f"Run {run_id} has ended already: {status}. Nothing is left to cancel.")
+    asked = session.execute(
+        update(JobRun)
+        .where(JobRun.id == run_id, JobRun.status == RunStatus.RUNNING, JobRun.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=session.now(), cancel_requested_by=by.who)
+    ).rowcount
+    if asked:
+        audit.note(session, by, "cancel", f"asked run {run_id} to stop", run_id=run_id)
+    return _status(session, run_id)
+
+
+def retry(session: Session, run_id: int, by: Requester, request_key: str | None = None) -> int:
+    """Run an ended run's job again, in its newest version, as a new run.  Returns the new run's id.
+
+    Raises Refused while the run has not ended, or when its job has left the definitions.
+    """
+    status = _status(session, run_id)
+    if not status.is_over:
+        raise Refused(f"Run {run_id} is {status.lower()}. A run can be retried once it has ended.")
+    if request_key is not None:
+        before = session.scalar(select(JobRun.id).where(JobRun.request_key == request_key))
+        if before is not None:
+            return before
+    name, schedule_id = session.execute(select(JobRun.job, JobRun.schedule_id).where(JobRun.id == run_id)).one()
+    job = next((job for job in enqueue.active_jobs(session) if job.name == name), None)
+    if job is None:
+        raise Refused(f"Job {name} has left the definitions. Put it back to run it again.")
+    new_id = enqueue.record_run(
+        session,
+        job,
+        trigger=by.trigger,
+        requested_by=by.who,
+        request_key=request_key,
+        retry_of=run_id,
+        schedule_id=schedule_id,
+    )
+    audit.note(session, by, "retry", f"retried run {run_id} as {new_id}", schedule_id=schedule_id, run_id=new_id)
+    return new_id
+
+
+def pause(session: Session, by: Requester, reason: str, until: datetime | None = None) -> None:
+    """Stop all firing until someone resumes, or until an instant.  What is due up to now is decided first.
+
+    Raises Refused if all is paused already, if there is no reason, or if `until` has passed.
+    """
+    now = session.now()
+    if not reason.strip():
+        raise Refused("A pause needs a reason: people will ask why nothing fires.")
+    if until is not None and until <= now:
+        raise Refused(f"The pause would end at {phrases.iso(until)}, which has passed. Name a later instant.")
+    if is_paused(session):
+        raise Refused("All schedules are paused already. Resume first to pause anew.")
+    _settle_everything(session, by)
+    session.execute(insert(Pause).values(from_at=now, until_at=until, by=by.who, reason=reason.strip()))
+    audit.note(session, by, "pause", f"paused all schedules: {reason.strip()}")
+
+
+def resume(session: Session, by: Requester) -> None:
+    """End the pause that holds now.  What was due in it is recorded as missed by it; nothing of it fires.
+
+    Raises Refused if nothing is paused.
+    """
+    if not is_paused(session):
+        raise Refused("Nothing is paused.")
+    _settle_everything(session, by)
+    session.execute(
+        update(Pause)
+        .where(Pause.from_at <= session.now(), or_(Pause.until_at.is_(None), Pause.until_at > session.now()))
+        .values(until_at=session.now(), resumed_by=by.who)
+    )
+    audit.note(session, by, "resume", "resumed all schedules")
+
+
+def is_paused(session: Session) -> bool:
+    """Whether a pause holds now."""
+    now = session.now()
+    return any(pause.covers(now) for pause in settlement.pauses_since(session, now))
+
+
+def no_such(thing: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for a name that nothing has, with the nearest that something has."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"No {thing} has the name {name}." + (f" Nearest: {near[0]}." if near else "")
+
+
+def _locked_schedule(session: Session, schedule_id: str) -> ScheduleState:
+    locking.lock_schedules(session, [schedule_id])
+    found = settlement.schedules(session, [schedule_id])
+    if not found:
+        raise NotFound(no_such_schedule(session, schedule_id))
+    if session.scalar(select(JobSchedule.archived_at).where(JobSchedule.id == schedule_id)) is not None:
+        raise Refused(f"Schedule {schedule_id} is archived: it left the definitions. Put it back to use it again.")
+    return found[0]
+
+
+def no_such_schedule(session: Session, schedule_id: str) -> str:
+    """The sentence for an id that no schedule has, with the nearest that one has."""
+    near = difflib.get_close_matches(schedule_id, list(session.scalars(select(JobSchedule.id))), n=1)
+    return f"No schedule has the id {schedule_id}." + (f" Nearest: {near[0]}." if near else "")
+
+
+def _first_run(session: Session, state: ScheduleState) -> datetime | None:
+    return state.timetable.after(max(session.now(), state.accounted_until))
+
+
+def _firing_of(session: Session, request_key: str) -> Enqueued | None:
+    firing_id = session.scalar(select(ScheduleFiring.id).where(ScheduleFiring.request_key == request_key))
+    if firing_id is None:
+        return None
+    runs = session.scalars(select(JobRun.id).where(JobRun.firing_id == firing_id).order_by(JobRun.id))
+    return Enqueued(firing_id, tuple(runs))
+
+
+def _status(session: Session, run_id: int) -> RunStatus:
+    status = session.scalar(select(JobRun.status).where(JobRun.id == run_id))
+    if status is None:
+        raise NotFound(f"No run has the number {run_id}. It may be older than what is kept.")
+    return status
+
+
+def _settle_everything(session: Session, by: Requester) -> None:
+    """Decide what is due on every schedule that is on, as pause and resume change what becomes of it."""
+    due = list(session.scalars(select(JobSchedule.id).where(locking.due(session.now())).order_by(JobSchedule.id)))
+    locking.lock_schedules(session, due)
+    settlement.settle(session, due, process_id=by.process_id)

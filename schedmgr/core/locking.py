@@ -1,0 +1,174 @@
+"""Every claim and every lease.  The lock only saves work: what makes a firing unique is its row, what makes an attempt
+unique is the counted UPDATE that starts it."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, select, update
+
+from schedmgr.core import transitions
+from schedmgr.core.transitions import Lease
+from schedmgr.database.engine import Session, TransactionLost
+from schedmgr.database.models import JobRun, JobSchedule, JobVersion
+from schedmgr.vocabulary import UNFINISHED, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A schedule's `accounted_until` moves from `old` to `new`, never back; `next_run_at` is the index to it."""
+
+    schedule_id: str
+    old: datetime
+    new: datetime
+    next_run_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A job run that this worker now holds: what to run, and the lease under which it does."""
+
+    id: int
+    attempt: int
+    job: str
+    definition: dict[str, Any]
+    schedule_id: str | None
+    scheduled_for: datetime | None
+    lease_token: str
+
+
+def new_token() -> str:
+    """A token that nobody else has: of a claim, or of a lease."""
+    return secrets.token_hex(16)
+
+
+def due(now: datetime) -> ColumnElement[bool]:
+    """The condition of schedules that have something to decide."""
+    return and_(JobSchedule.enabled, JobSchedule.archived_at.is_(None), JobSchedule.next_run_at <= now)
+
+
+def claim_due(session: Session, now: datetime, limit: int) -> list[str]:
+    """Lock the longest due schedules; those that another daemon has locked are its work.  Returns their ids."""
+    claim = select(JobSchedule.id).where(due(now)).order_by(JobSchedule.next_run_at).limit(limit)
+    return list(session.scalars(claim.with_for_update(skip_locked=True)))
+
+
+def lock_schedules(session: Session, ids: Sequence[str]) -> None:
+    """Wait for and hold the rows of these schedules until the transaction ends."""
+    session.execute(select(JobSchedule.id).where(JobSchedule.id.in_(ids)).order_by(JobSchedule.id).with_for_update())
+
+
+def account(session: Session, moves: Sequence[Move]) -> None:
+    """Move `accounted_until`, in the transaction that wrote the firings which cover what lies between.
+
+    Raises TransactionLost if another transaction moved one of them first: nothing of this one may be kept.
+    """
+    if not moves:
+        return
+    table = JobSchedule.__table__
+    moved = session.execute(
+        update(JobSchedule)
+        .where(table.c.id == bindparam("schedule"), table.c.accounted_until == bindparam("old", type_=_INSTANT))
+        .values(accounted_until=bindparam("new"), next_run_at=bindparam("next")),
+        [{"schedule": m.schedule_id, "old": m.old, "new": m.new, "next": m.next_run_at} for m in moves],
+    )
+    if moved.rowcount != len(moves):
+        raise TransactionLost("Another process accounted for one of the same schedules first. Try again.")
+
+
+def claim_runs(
+    session: Session, process_id: str, limit: int, lease_length: timedelta, groups: Sequence[str] = ()
+) -> list[ClaimedRun]:
+    """Take up to `limit` waiting runs, highest priority first, then longest available; of `groups` only, if any."""
+    now = session.now()
+    rows = session.execute(_claimable(now, groups).limit(limit).with_for_update(skip_locked=True)).all()
+    claimed = []
+    for run_id, attempt, job, definition, schedule_id, scheduled_for in rows:
+        lease = Lease(new_token(), process_id, now + lease_length)
+        if transitions.start(session, run_id, attempt, lease, now):
+            claimed.append(ClaimedRun(run_id, attempt, job, definition, schedule_id, scheduled_for, lease.token))
+    return claimed
+
+
+def _claimable(now: datetime, groups: Sequence[str]) -> Select[Any]:
+    query = (
+        select(
+            JobRun.id,
+            JobRun.attempt,
+            JobRun.job,
+            JobVersion.definition,
+            JobRun.schedule_id,
+            JobRun.scheduled_for,
+        )
+        .join(JobVersion, JobVersion.id == JobRun.job_version_id)
+        .where(JobRun.status == RunStatus.QUEUED, JobRun.available_at <= now, or_(~JobRun.in_turn, ~_has_earlier()))
+        .order_by(JobRun.priority.desc(), JobRun.available_at, JobRun.id)
+    )
+    return query.where(JobRun.group.in_(groups)) if groups else query
+
+
+def _has_earlier() -> ColumnElement[bool]:
+    """Whether a run of an earlier firing of the same schedule has not ended."""
+    earlier = JobRun.__table__.alias("earlier")
+    return exists().where(
+        earlier.c.schedule_id == JobRun.schedule_id,
+        earlier.c.status.in_(UNFINISHED),
+        earlier.c.firing_id < JobRun.firing_id,
+    )
+
+
+def renew_leases(session: Session, tokens: Sequence[str], lease_length: timedelta) -> set[str]:
+    """Extend the leases of these tokens in one statement.  Returns the tokens that still hold.
+
+    A run whose token is missing from the answer was taken from the worker: its attempt must be ended at once.
+    """
+    session.execute(
+        update(JobRun)
+        .where(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.in_(tokens))
+        .values(lease_until=session.now() + lease_length)
+    )
+    held = select(JobRun.lease_token).where(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.in_(tokens))
+    return {token for token in session.scalars(held) if token is not None}
+
+
+def cancellations(session: Session, tokens: Sequence[str]) -> dict[str, str]:
+    """Of the runs held under these tokens, those that somebody asked to cancel: token -> who."""
+    rows = session.execute(
+        select(JobRun.lease_token, JobRun.cancel_requested_by).where(
+            JobRun.status == RunStatus.RUNNING,
+            JobRun.lease_token.in_(tokens),
+            JobRun.cancel_requested_at.is_not(None),
+        )
+    )
+    return {token: who or "somebody" for token, who in rows if token is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class DueLook:
+    """What one look at the index says: the database's clock, and when the next schedule is due (None: never)."""
+
+    now: datetime
+    next_due_at: datetime | None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is to be decided."""
+        return self.next_due_at is not None and self.next_due_at <= self.now
+
+
+def look(session: Session) -> DueLook:
+    """One indexed read.  A stored next run that cannot be read counts as due: its claim repairs it."""
+    first = session.execute(
+        select(JobSchedule.next_run_at, JobSchedule.id)
+        .where(JobSchedule.next_run_at.is_not(None), JobSchedule.enabled)
+        .order_by(JobSchedule.next_run_at)
+        .limit(1)
+    ).first()
+    if first is None:
+        return DueLook(session.now(), None)
+    return DueLook(session.now(), first.next_run_at or session.now())
+
+
+_INSTANT = JobSchedule.__table__.c.accounted_until.type

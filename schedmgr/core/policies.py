@@ -1,0 +1,274 @@
+"""The missed and overlap decisions: facts in, verdicts out.  Pure; the rules stand in docs/guarantees.md."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from schedmgr.core import phrases
+from schedmgr.core.timetable import SHORTEST, Timetable
+from schedmgr.vocabulary import Decision, Missed, Overlap, Reason, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A span [since, until) in which all schedules were paused; `until` is None while no end is known."""
+
+    since: datetime
+    until: datetime | None
+
+    def covers(self, instant: datetime) -> bool:
+        """Whether the pause held at that instant."""
+        return self.since <= instant and (self.until is None or instant < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A span [since, until] in which some daemon reached the database."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The oldest run of the same schedule that has not ended: running since, or queued since."""
+
+    queued_at: datetime
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a decision may depend on.
+
+    `accounted_until` is before `now`; `presences` are merged and in order; `unfinished` is None if no run is left over.
+    """
+
+    timetable: Timetable
+    accounted_until: datetime
+    now: datetime
+    grace: timedelta
+    missed: Missed
+    catch_up_limit: int
+    overlap: Overlap
+    unfinished: Unfinished | None
+    worker_alive: bool
+    pauses: tuple[Paused, ...]
+    presences: tuple[Presence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided about one occurrence, or about a run of missed ones with the same cause.
+
+    `missed_count` is 0 and `missed_until` None unless occurrences were missed: then they are `missed_count` many, from
+    `scheduled_for` to `missed_until`.  `in_turn`: its runs wait until earlier runs of the schedule have ended.
+    """
+
+    schedule_id: str
+    scheduled_for: datetime
+    decision: Decision
+    trigger: Trigger = Trigger.SCHEDULE
+    reason: Reason | None = None
+    detail: str | None = None
+    missed_count: int = 0
+    missed_until: datetime | None = None
+    in_turn: bool = False
+
+
+def decide(facts: Facts) -> tuple[Verdict, ...]:
+    """What becomes of every occurrence after `accounted_until` up to `now`, all of them covered.
+
+    An occurrence exactly `grace` old is still on time.  While a pause holds no missed policy applies: what is due was
+    missed by the pause.  Raises CronError only: if the expression or the zone cannot be read.
+    """
+    if (pause := _pause_at(facts, facts.now)) is not None:
+        return tuple(_missed(facts, facts.now, _pause_cause(pause, until=facts.now)))
+    late_until = facts.now - facts.grace - SHORTEST
+    late = list(_late(facts, late_until)) if late_until > facts.accounted_until else []
+    on_time = list(facts.timetable.between(max(facts.accounted_until, late_until), facts.now))
+    made_up, skipped = _made_up(facts, late, on_time)
+    return (*skipped, *made_up, *_overlapping(facts, on_time, behind=made_up))
+
+
+def undecidable(schedule_id: str, now: datetime, why: str) -> Verdict:
+    """The verdict on a schedule whose occurrences cannot be worked out; `why` says what to mend."""
+    return Verdict(schedule_id, now, Decision.SKIPPED, reason=Reason.UNDECIDABLE, detail=why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """Why an occurrence was missed, and up to which instant (inclusive) the same holds.  An empty clause: late."""
+
+    reason: Reason
+    clause: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """Occurrences in (after, until] that were missed by the same cause."""
+
+    after: datetime
+    until: datetime
+    first: datetime
+    last: datetime
+    count: int
+    cause: _Cause
+
+
+def _late(facts: Facts, until: datetime) -> Iterator[_Missed]:
+    """What is too late to fire, split where the cause changes."""
+    after = facts.accounted_until
+    while (first := facts.timetable.after(after)) is not None and first <= until:
+        cause = _cause_at(facts, first)
+        end = min(cause.until, until)
+        yield _Missed(
+            after=after,
+            until=end,
+            first=first,
+            last=facts.timetable.newest(after, end)[-1],
+            count=facts.timetable.count(after, end),
+            cause=cause,
+        )
+        after = end
+
+
+def _cause_at(facts: Facts, instant: datetime) -> _Cause:
+    """What kept an occurrence at that instant from firing: looked up, never inferred from how late it is."""
+    if (pause := _pause_at(facts, instant)) is not None:
+        return _pause_cause(pause, until=facts.now if pause.until is None else pause.until - SHORTEST)
+    next_pause = min((pause.since for pause in facts.pauses if pause.since > instant), default=facts.now + SHORTEST)
+    before_pause = next_pause - SHORTEST
+    for presence in facts.presences:
+        if presence.since <= instant <= presence.until:
+            return _Cause(Reason.MISSED_LATE, "", min(presence.until, before_pause))
+    came = min((presence.since for presence in facts.presences if presence.since > instant), default=facts.now)
+    left = max((presence.until for presence in facts.presences if presence.until < instant), default=None)
+    clause = (
+        f"no daemon had reached the database before {phrases.clock_time(came, near=instant)} UTC"
+        if left is None
+        else f"no daemon reached the database from {phrases.span(left, came)}"
+    )
+    return _Cause(Reason.MISSED_NO_DAEMON, clause, min(max(came - SHORTEST, instant), before_pause))
+
+
+def _pause_at(facts: Facts, instant: datetime) -> Paused | None:
+    return next((pause for pause in facts.pauses if pause.covers(instant)), None)
+
+
+def _pause_cause(pause: Paused, until: datetime) -> _Cause:
+    clause = (
+        f"all schedules are paused since {phrases.clock_time(pause.since)} UTC"
+        if pause.until is None
+        else f"all schedules were paused from {phrases.span(pause.since, pause.until)}"
+    )
+    return _Cause(Reason.MISSED_PAUSED, clause, until)
+
+
+def _missed(facts: Facts, until: datetime, cause: _Cause) -> Iterator[Verdict]:
+    """One verdict over all that is due up to `until`, or none if nothing is."""
+    count = facts.timetable.count(facts.accounted_until, until)
+    first = facts.timetable.after(facts.accounted_until)
+    if count and first is not None:
+        last = facts.timetable.newest(facts.accounted_until, until)[-1]
+        yield _skipped(facts, _Missed(facts.accounted_until, until, first, last, count, cause))
+
+
+def _skipped(facts: Facts, missed: _Missed, note: str = "") -> Verdict:
+    late = phrases.duration(facts.now - missed.first)
+    grace = f"grace is {phrases.duration(facts.grace)} (the daemon was busy or frozen)"
+    if missed.count == 1:
+        clause = missed.cause.clause or f"{late} late, {grace}"
+        detail = f"Missed: {clause}"
+    else:
+        clause = missed.cause.clause or f"up to {late} late, {grace}"
+        detail = f"{missed.count:,} runs missed, {phrases.span(missed.first, missed.last)}: {clause}"
+    return Verdict(
+        facts.timetable.schedule_id,
+        missed.first,
+        Decision.SKIPPED,
+        reason=missed.cause.reason,
+        detail=detail + note,
+        missed_count=missed.count,
+        missed_until=missed.last,
+    )
+
+
+def _made_up(facts: Facts, late: list[_Missed], on_time: list[datetime]) -> tuple[list[Verdict], list[Verdict]]:
+    """What the missed policy makes of late occurrences: those that fire after all, and those that are skipped.
+
+    Only what no pause covered is made up.  Under run_once an occurrence on time is the newest one, and enough.
+    """
+    left = _how_many(facts, on_time)
+    note = f"; beyond catch-up limit ({facts.catch_up_limit})" if facts.missed is Missed.CATCH_UP else ""
+    fired: list[Verdict] = []
+    skipped: list[Verdict] = []
+    for missed in reversed(late):
+        wanted = 0 if missed.cause.reason is Reason.MISSED_PAUSED else left
+        newest = facts.timetable.newest(missed.after, missed.until, wanted) if wanted else []
+        left -= len(newest)
+        fired[:0] = [_late_firing(facts, missed, occurrence) for occurrence in newest]
+        if rest := _without(facts, missed, newest):
+            skipped.insert(0, _skipped(facts, rest, note if missed.cause.reason is not Reason.MISSED_PAUSED else ""))
+    return fired, skipped
+
+
+def _how_many(facts: Facts, on_time: list[datetime]) -> int:
+    if facts.missed is Missed.CATCH_UP:
+        return facts.catch_up_limit
+    stands_back = facts.overlap is Overlap.SKIP and facts.unfinished is not None
+    return int(facts.missed is Missed.RUN_ONCE and not on_time and not stands_back)
+
+
+def _late_firing(facts: Facts, missed: _Missed, occurrence: datetime) -> Verdict:
+    late = phrases.duration(facts.now - occurrence)
+    return Verdict(
+        facts.timetable.schedule_id,
+        occurrence,
+        Decision.ENQUEUED,
+        trigger=Trigger.CATCH_UP,
+        reason=missed.cause.reason,
+        detail=f"Made up {late} late: {missed.cause.clause or 'the daemon was busy or frozen'}",
+        in_turn=facts.missed is Missed.CATCH_UP or facts.overlap is Overlap.QUEUE,
+    )
+
+
+def _without(facts: Facts, missed: _Missed, newest: list[datetime]) -> _Missed | None:
+    """The missed occurrences before the newest ones, if any are left."""
+    if not newest:
+        return missed
+    if len(newest) == missed.count:
+        return None
+    last = facts.timetable.newest(missed.after, newest[0] - SHORTEST)[-1]
+    return replace(missed, until=newest[0] - SHORTEST, last=last, count=missed.count - len(newest))
+
+
+def _overlapping(facts: Facts, on_time: list[datetime], behind: list[Verdict]) -> Iterator[Verdict]:
+    """What the overlap policy makes of occurrences on time, oldest first, each knowing those before it."""
+    earlier = _earlier(facts, behind)
+    for occurrence in on_time:
+        verdict = _fired_or_skipped(facts, occurrence, earlier, in_turn=bool(behind))
+        yield verdict
+        if verdict.decision is Decision.ENQUEUED and earlier is None:
+            earlier = f"still queued (due {phrases.clock_time(occurrence, near=facts.now)} UTC)"
+
+
+def _earlier(facts: Facts, behind: list[Verdict]) -> str | None:
+    """How the oldest run before stands; None if every one has ended."""
+    if facts.unfinished is None:
+        return "still queued: missed runs are made up first" if behind else None
+    if facts.unfinished.started_at is not None:
+        return f"still going (started {phrases.clock_time(facts.unfinished.started_at, near=facts.now)} UTC)"
+    if not facts.worker_alive:
+        return "still queued: no worker"
+    return f"still queued (since {phrases.clock_time(facts.unfinished.queued_at, near=facts.now)} UTC)"
+
+
+def _fired_or_skipped(facts: Facts, occurrence: datetime, earlier: str | None, *, in_turn: bool) -> Verdict:
+    fired = Verdict(facts.timetable.schedule_id, occurrence, Decision.ENQUEUED)
+    if earlier is None or facts.overlap is Overlap.ALLOW:
+        return fired
+    if facts.overlap is Overlap.QUEUE or in_turn:
+        return replace(fired, in_turn=True, detail=f"Waits for the previous run: {earlier}")
+    return replace(fired, decision=Decision.SKIPPED, reason=Reason.OVERLAP, detail=f"Previous run {earlier}")

@@ -1,0 +1,294 @@
+"""Settling schedules: every occurrence up to now gets its firing, and `accounted_until` moves with it.
+
+The daemon settles what is due; whatever changes when a schedule is due (sync, archive, switch) settles it first, under
+the old definition and in the same transaction.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, String, cast, func, or_, select, update
+
+from schedmgr.core import enqueue, locking, phrases, policies, processes
+from schedmgr.core.cron import CronError
+from schedmgr.core.enqueue import Firing, JobToRun, Selection
+from schedmgr.core.locking import Move
+from schedmgr.core.policies import Facts, Paused, Unfinished, Verdict
+from schedmgr.core.timetable import Timetable
+from schedmgr.database.engine import Session
+from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring
+from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """One schedule as its row has it.  `stored_next` is None for NULL and for what cannot be read."""
+
+    id: str
+    timetable: Timetable
+    selection: Selection
+    missed: Missed
+    catch_up_limit: int
+    overlap: Overlap
+    grace: timedelta
+    jitter: timedelta
+    enabled: bool
+    accounted_until: datetime
+    stored_next: datetime | None
+    stored_next_text: str | None
+    """What next_run_at holds, as text: it may be anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A stored next run that was not what `accounted_until` gives."""
+
+    schedule_id: str
+    was: str
+    now: datetime | None
+
+    def __str__(self) -> str:
+        right = f"{phrases.clock_time(self.now)} UTC" if self.now else "none"
+        return f"{self.was}; {right} was worked out again from what is accounted for. No run was lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one settling did."""
+
+    firings: tuple[Firing, ...]
+    repairs: tuple[Repair, ...]
+
+
+def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | None) -> Settlement:
+    """Decide every occurrence of these schedules up to now, write it all, and move `accounted_until`.
+
+    The rows must be locked by this transaction.  `process_id` is the deciding daemon or web process; None: a person's
+    command.  Schedules that are off or archived are left alone.  A schedule whose occurrences cannot be worked out gets
+    a firing that says so, and cannot harm the others.
+    """
+    states = [state for state in schedules(session, schedule_ids) if state.enabled]
+    facts = _facts(session, states)
+    recorded = _recorded(session, states)
+    decided = [
+        (state, verdict)
+        for state in states
+        for verdict in _verdicts(state, facts[state.id])
+        if (verdict.schedule_id, verdict.scheduled_for) not in recorded
+    ]
+    enqueues = any(verdict.decision is Decision.ENQUEUED for _, verdict in decided)
+    jobs = enqueue.active_jobs(session) if enqueues else []
+    firings = [_firing(verdict, state, jobs) for state, verdict in decided]
+    enqueue.record(session, firings, claim_token=locking.new_token(), process_id=process_id)
+    locking.account(session, [_move(state, session.now()) for state in states])
+    return Settlement(tuple(firings), _note_repairs(session, states))
+
+
+def repair(session: Session) -> tuple[Repair, ...]:
+    """Put right every stored next run that is not what `accounted_until` gives.  Loses, doubles, invents nothing."""
+    states = schedules(session)
+    wrong = [state for state in states if _wrong(state)]
+    if wrong:
+        locking.lock_schedules(session, [state.id for state in wrong])
+        locking.account(
+            session,
+            [Move(state.id, state.accounted_until, state.accounted_until, next_run(state)) for state in wrong],
+        )
+    return _note_repairs(session, wrong)
+
+
+def schedules(session: Session, ids: Sequence[str] | None = None) -> list[ScheduleState]:
+    """The schedules of these ids, or all, in the order of ids."""
+    query = select(*_COLUMNS).order_by(JobSchedule.id)
+    rows = session.execute(query if ids is None else query.where(JobSchedule.id.in_(ids)))
+    return [_state(row._mapping) for row in rows]
+
+
+def next_run(state: ScheduleState, after: datetime | None = None) -> datetime | None:
+    """The first occurrence after what is accounted for; None for one that is off, ended or cannot be worked out."""
+    if not state.enabled:
+        return None
+    try:
+        return state.timetable.after(after or state.accounted_until)
+    except CronError:
+        return None
+
+
+_COLUMNS = (
+    JobSchedule.id,
+    JobSchedule.cron,
+    JobSchedule.timezone,
+    JobSchedule.starts_at,
+    JobSchedule.ends_at,
+    JobSchedule.execution_mode,
+    JobSchedule.job_group,
+    JobSchedule.job,
+    JobSchedule.missed,
+    JobSchedule.catch_up_limit,
+    JobSchedule.overlap,
+    JobSchedule.grace,
+    JobSchedule.jitter,
+    JobSchedule.enabled,
+    JobSchedule.archived_at,
+    JobSchedule.accounted_until,
+    JobSchedule.next_run_at,
+    cast(JobSchedule.next_run_at, String(40)).label("next_text"),
+)
+
+
+def _state(row: Any) -> ScheduleState:
+    return ScheduleState(
+        id=row["id"],
+        timetable=Timetable(row["id"], row["cron"], row["timezone"], row["starts_at"], row["ends_at"]),
+        selection=Selection(row["execution_mode"], row["job_group"], row["job"]),
+        missed=row["missed"],
+        catch_up_limit=row["catch_up_limit"],
+        overlap=row["overlap"],
+        grace=timedelta(seconds=row["grace"]),
+        jitter=timedelta(seconds=row["jitter"]),
+        enabled=row["enabled"] and row["archived_at"] is None,
+        accounted_until=row["accounted_until"],
+        stored_next=row["next_run_at"],
+        stored_next_text=row["next_text"],
+    )
+
+
+def _facts(session: Session, states: Sequence[ScheduleState]) -> Mapping[str, Facts]:
+    """The facts of all of them, from a handful of queries however many they are."""
+    if not states:
+        return {}
+    now = session.now()
+    oldest = min(state.accounted_until for state in states)
+    late = any(state.accounted_until < now - state.grace for state in states)
+    unfinished = _unfinished(session, [state.id for state in states])
+    pauses = pauses_since(session, oldest)
+    presences = processes.presences(session, oldest) if late else ()
+    worker_alive = bool(unfinished) and is_worker_alive(session)
+    return {
+        state.id: Facts(
+            timetable=state.timetable,
+            accounted_until=state.accounted_until,
+            now=now,
+            grace=state.grace,
+            missed=state.missed,
+            catch_up_limit=state.catch_up_limit,
+            overlap=state.overlap,
+            unfinished=unfinished.get(state.id),
+            worker_alive=worker_alive,
+            pauses=pauses,
+            presences=presences,
+        )
+        for state in states
+    }
+
+
+def _unfinished(session: Session, ids: Sequence[str]) -> dict[str, Unfinished]:
+    rows = session.execute(
+        select(JobRun.schedule_id, func.min(JobRun.queued_at), func.min(JobRun.started_at))
+        .where(JobRun.schedule_id.in_(ids), JobRun.status.in_(UNFINISHED))
+        .group_by(JobRun.schedule_id)
+    )
+    return {
+        schedule_id: Unfinished(queued_at, started_at)
+        for schedule_id, queued_at, started_at in rows
+        if schedule_id is not None
+    }
+
+
+def pauses_since(session: Session, since: datetime) -> tuple[Paused, ...]:
+    """Every pause that held at some instant after `since`, oldest first."""
+    rows = session.execute(
+        select(Pause.from_at, Pause.until_at)
+        .where(or_(Pause.until_at.is_(None), Pause.until_at > since))
+        .order_by(Pause.from_at)
+    )
+    return tuple(Paused(from_at, until_at) for from_at, until_at in rows)
+
+
+def is_worker_alive(session: Session) -> bool:
+    """Whether some process with places for job runs has beaten lately."""
+    alive: Select[Any] = select(Process.id).where(
+        Process.role.in_([ProcessRole.DAEMON, ProcessRole.WORKER]),
+        Process.beat_at >= session.now() - processes.SILENT_AFTER,
+        Process.stopped_at.is_(None),
+        Process.concurrency > 0,
+    )
+    return session.scalar(alive.limit(1)) is not None
+
+
+def _verdicts(state: ScheduleState, facts: Facts) -> tuple[Verdict, ...]:
+    """Nothing if the database's clock stepped back to what is accounted for already."""
+    if facts.now <= facts.accounted_until:
+        return ()
+    try:
+        return policies.decide(facts)
+    except CronError as error:
+        return (policies.undecidable(state.id, facts.now, f"When it is due cannot be worked out: {error}"),)
+
+
+def _recorded(session: Session, states: Iterable[ScheduleState]) -> set[tuple[str, datetime | None]]:
+    """Occurrences that have their firing although `accounted_until` does not cover them (a clock that was set back by
+    hand in the tables, a restored backup): they are never fired again."""
+    oldest = {state.id: state.accounted_until for state in states}
+    if not oldest:
+        return set()
+    rows = session.execute(
+        select(ScheduleFiring.schedule_id, ScheduleFiring.scheduled_for).where(
+            ScheduleFiring.schedule_id.in_(oldest),
+            ScheduleFiring.scheduled_for > min(oldest.values()),
+        )
+    )
+    return {(schedule_id, scheduled_for) for schedule_id, scheduled_for in rows}
+
+
+def _firing(verdict: Verdict, state: ScheduleState, jobs: Sequence[JobToRun]) -> Firing:
+    return Firing(
+        schedule_id=verdict.schedule_id,
+        scheduled_for=verdict.scheduled_for,
+        trigger=verdict.trigger,
+        decision=verdict.decision,
+        jobs=state.selection.of(jobs) if verdict.decision is Decision.ENQUEUED else (),
+        reason=verdict.reason,
+        detail=verdict.detail,
+        missed_count=verdict.missed_count,
+        missed_until=verdict.missed_until,
+        in_turn=verdict.in_turn,
+        jitter=state.jitter,
+    )
+
+
+def _move(state: ScheduleState, now: datetime) -> Move:
+    until = max(state.accounted_until, now)
+    return Move(state.id, state.accounted_until, until, next_run(state, after=until))
+
+
+def _wrong(state: ScheduleState) -> bool:
+    expected = next_run(state)
+    return state.stored_next != expected or (expected is None) != (state.stored_next_text is None)
+
+
+def _note_repairs(session: Session, states: Sequence[ScheduleState]) -> tuple[Repair, ...]:
+    repairs = tuple(
+        Repair(state.id, _what_was_wrong(state), next_run(state, after=None)) for state in states if _wrong(state)
+    )
+    for one in repairs:
+        log.warning("next run repaired schedule=%s %s", one.schedule_id, one)
+        session.execute(
+            update(JobSchedule)
+            .where(JobSchedule.id == one.schedule_id)
+            .values(repaired_at=session.now(), repair=str(one))
+        )
+    return repairs
+
+
+def _what_was_wrong(state: ScheduleState) -> str:
+    if state.stored_next_text is None:
+        return "next_run_at IS NULL"
+    if state.stored_next is None:
+        return f"The stored next_run_at {state.stored_next_text[:40]!r} could not be read"
+    return f"The stored next_run_at {phrases.iso(state.stored_next)} was wrong"
