@@ -1,0 +1,261 @@
+"""What an attempt prints: kept in order of arrival, bounded, and handed to a sink at most twice a second.
+
+The first 512 KiB (the head) are stored as they come.  Of all that follows only the last 512 KiB (the tail) stay: a
+rolling window, of which older chunks are dropped as newer ones arrive.  So a job may print for ever; memory, stored
+rows and the work of storing stay bounded, and the job never waits for a slow sink.
+
+Order is that of arrival here.  Within one stream it is exact; between the two it is as exact as two pipes allow:
+what a job writes to both within the same fraction of a millisecond may change places.
+"""
+
+import codecs
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+HEAD_BYTES = TAIL_BYTES = 512 * 1024
+CHUNK_BYTES = 64 * 1024
+FLUSH_SECONDS = 0.5
+
+SAME_MOMENT = timedelta(milliseconds=100)  # what one stream prints within it shares a segment and its instant
+
+Stream = Literal["out", "err"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Text that one stream printed at one moment: whole lines, or a part of one.
+
+    Text that does not end in a newline is continued by the next segment of the same stream.  Bytes that are no UTF-8
+    show as `\\xff`, and so does NUL (`\\x00`), which not every database stores.
+    """
+
+    at: datetime  # when it arrived
+    stream: Stream
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of output, at most 64 KiB of it, stored as one row.  Offsets count everything that was printed, the
+    part left out included."""
+
+    seq: int  # from 1, without gaps until chunks are dropped
+    first_line: int  # 1 + the newlines before it, of both streams
+    byte_offset: int
+    byte_count: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What the sink does in one transaction: store `chunks`, delete those numbered in `dropped` (stored earlier)."""
+
+    chunks: tuple[Chunk, ...]
+    dropped: range
+    total_bytes: int  # printed so far
+    left_out_bytes: int  # of these, cut between head and tail
+
+
+class OutputSink(Protocol):
+    """Where output goes."""
+
+    def write(self, flush: Flush) -> None:
+        """Store it.  If this raises, the same flush comes again, later; its chunks may then exist already."""
+
+
+class Capture:
+    """The output of one attempt on its way to its sink.
+
+    `feed` and `close` belong to the thread that reads the pipes, and never wait; `write_out` to the attempt's own.
+    """
+
+    def __init__(self, sink: OutputSink, *, run_id: int) -> None:
+        self._sink = sink
+        self._run_id = run_id
+        self._pending = _Pending()
+        self._shelf = _Shelf()
+        self._refused: Flush | None = None
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+
+    def feed(self, stream: Stream, data: bytes, at: datetime) -> None:
+        """Take what one read of a pipe brought."""
+        with self._changed:
+            self._pending.add(stream, data, at)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed.set()
+        with self._changed:
+            self._changed.notify()
+
+    def write_out(self) -> None:
+        """Hand everything to the sink as it comes, at most twice a second.  Returns after `close` and the rest."""
+        while not self._closed.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed.is_set() or self._pending)
+            if not self._closed.is_set():
+                self._flush()
+                self._closed.wait(FLUSH_SECONDS)
+        if self._refused is None or self._flush():
+            self._flush(last=True)
+
+    def _flush(self, *, last: bool = False) -> bool:
+        """Whether the sink took it.  What it refused is kept, and what comes meanwhile stays pending, bounded."""
+        flush = self._refused or self._shelf.put(self._take(), last=last)
+        if not flush.chunks:
+            return True
+        try:
+            self._sink.write(flush)
+        except Exception:  # whatever its database met: the job goes on
+            log.warning("output not stored run=%d", self._run_id, exc_info=True)
+            self._refused = flush
+            return False
+        self._refused = None
+        return True
+
+    def _take(self) -> "_Pending":
+        with self._changed:
+            taken = self._pending
+            self._pending = taken.successor()
+        return taken
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What one stream printed at one moment."""
+
+    stream: Stream
+    at: datetime
+    offset: int
+    line: int
+    data: bytearray
+
+
+class _Pending:
+    """What has arrived since the last flush: at most HEAD_BYTES of head and the newest TAIL_BYTES of tail."""
+
+    def __init__(self, offset: int = 0, line: int = 1) -> None:
+        self.head: deque[_Piece] = deque()
+        self.tail: deque[_Piece] = deque()
+        self.offset = offset  # of the next byte
+        self.line = line
+        self._tail_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.head or self.tail)
+
+    def successor(self) -> "_Pending":
+        return _Pending(self.offset, self.line)
+
+    def add(self, stream: Stream, data: bytes, at: datetime) -> None:
+        head_room = max(0, HEAD_BYTES - self.offset)
+        self._append(self.head, stream, data[:head_room], at)
+        tail = data[head_room:]
+        self._append(self.tail, stream, tail, at)
+        self._tail_bytes += len(tail)
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= len(self.tail.popleft().data)
+
+    def _append(self, pieces: deque[_Piece], stream: Stream, data: bytes, at: datetime) -> None:
+        for start in range(0, len(data), CHUNK_BYTES):
+            part = data[start : start + CHUNK_BYTES]
+            if pieces and _shares_moment(pieces[-1], stream, len(part), at):
+                pieces[-1].data += part
+            else:
+                pieces.append(_Piece(stream, at, self.offset, self.line, bytearray(part)))
+            self.offset += len(part)
+            self.line += part.count(b"\n")
+
+
+def _shares_moment(last: _Piece, stream: Stream, size: int, at: datetime) -> bool:
+    return last.stream == stream and at - last.at < SAME_MOMENT and len(last.data) + size <= CHUNK_BYTES
+
+
+class _Shelf:
+    """Which chunks the sink holds, and how pending pieces become the next ones."""
+
+    def __init__(self) -> None:
+        self._next_seq = 1
+        self._next_offset = 0
+        self._head_bytes = 0
+        self._tail: deque[Chunk] = deque()  # without their text
+        self._tail_bytes = 0
+        self._decoders: dict[Stream, _Decoder] = {"out": _Decoder(), "err": _Decoder()}
+
+    def put(self, pending: _Pending, *, last: bool) -> Flush:
+        head = list(self._chunks(pending.head))
+        tail = list(self._chunks(pending.tail))
+        self._head_bytes += sum(chunk.byte_count for chunk in head)
+        dropped = self._roll(tail)
+        rest = list(self._unfinished(pending)) if last else []
+        left_out = pending.offset - self._head_bytes - self._tail_bytes
+        return Flush((*head, *tail, *rest), dropped, pending.offset, left_out)
+
+    def _roll(self, chunks: list[Chunk]) -> range:
+        self._tail += (replace(chunk, segments=()) for chunk in chunks)
+        self._tail_bytes += sum(chunk.byte_count for chunk in chunks)
+        first = self._tail[0].seq if self._tail else 0
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= self._tail.popleft().byte_count
+        return range(first, self._tail[0].seq if self._tail else 0)
+
+    def _chunks(self, pieces: Iterable[_Piece]) -> Iterator[Chunk]:
+        gathered: list[_Piece] = []
+        size = 0
+        for piece in pieces:
+            if gathered and size + len(piece.data) > CHUNK_BYTES:
+                yield self._chunk(gathered, size)
+                gathered, size = [], 0
+            gathered.append(piece)
+            size += len(piece.data)
+        if gathered:
+            yield self._chunk(gathered, size)
+
+    def _chunk(self, pieces: list[_Piece], size: int) -> Chunk:
+        first = pieces[0]
+        if first.offset != self._next_offset:  # output was left out before it: no character spans the cut
+            self._decoders = {"out": _Decoder(), "err": _Decoder()}
+        self._next_offset = first.offset + size
+        decoded = ((piece, self._decoders[piece.stream].text(piece)) for piece in pieces)
+        segments = tuple(Segment(piece.at, piece.stream, text) for piece, text in decoded if text)
+        return self._numbered(first.line, first.offset, size, segments)
+
+    def _unfinished(self, pending: _Pending) -> Iterator[Chunk]:
+        """Bytes of a character that never came to its end; they were counted as they arrived."""
+        for stream, decoder in self._decoders.items():
+            if text := decoder.rest():
+                yield self._numbered(pending.line, pending.offset, 0, (Segment(decoder.at, stream, text),))
+
+    def _numbered(self, line: int, offset: int, size: int, segments: tuple[Segment, ...]) -> Chunk:
+        chunk = Chunk(self._next_seq, line, offset, size, segments)
+        self._next_seq += 1
+        return chunk
+
+
+class _Decoder:
+    """UTF-8 of one stream, across reads that end in the middle of a character."""
+
+    at: datetime  # of the newest piece
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def text(self, piece: _Piece) -> str:
+        self.at = piece.at
+        return _without_nul(self._decoder.decode(piece.data))
+
+    def rest(self) -> str:
+        return _without_nul(self._decoder.decode(b"", final=True))
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\\x00")
