@@ -1,0 +1,82 @@
+"""Where the definitions stand, a file or a module, and how the user's own code is imported from there.
+
+Only a child process imports it, one for each load and one for each callable job.  In it a function of the definitions
+is found under the module name "definitions" if they are a file, whatever the file is called, and under its own name if
+they are a module.  So a job's `call`, "definitions:sync_accounts", stays the same text when the file moves.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+FILE_MODULE = "definitions"
+"""The name under which a definitions file is imported."""
+
+
+def is_file(source: str) -> bool:
+    """Whether a source is a path, not the name of a module."""
+    return source.endswith(".py") or os.sep in source
+
+
+def import_source(source: str) -> ModuleType:
+    """Import the definitions: a path to a file, or a module.  Its neighbours can be imported as if it were run itself.
+
+    Raises whatever the user's code raises, ImportError if there is no such module, OSError if there is no such file.
+    """
+    if not is_file(source):
+        import importlib
+
+        sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(source)
+    path = Path(source).absolute()
+    sys.path.insert(0, str(path.parent))
+    return _import_file(path)
+
+
+def _import_file(path: Path) -> ModuleType:
+    from importlib.util import spec_from_file_location
+
+    code = compile(path.read_bytes(), str(path), "exec")  # no cached bytecode: an edit within the same second counts
+    module = ModuleType(FILE_MODULE)
+    module.__file__ = str(path)
+    module.__spec__ = spec_from_file_location(FILE_MODULE, path)
+    sys.modules[FILE_MODULE] = module
+    if path.stem.isidentifier() and path.stem not in sys.stdlib_module_names:
+        sys.modules.setdefault(path.stem, module)  # a neighbour that imports it by name gets the same
+    exec(code, vars(module))
+    return module
+
+
+def users_folders(source: str) -> set[str]:
+    """The folders whose Python files are the user's own: the source's and the working directory."""
+    cwd = str(Path.cwd())
+    if is_file(source):
+        return {cwd, str(Path(source).absolute().parent)}
+    from importlib.util import find_spec
+
+    top = source.partition(".")[0]
+    try:
+        found = find_spec(top)
+    except (ImportError, ValueError):
+        found = None
+    return {cwd, *(found.submodule_search_locations or () if found is not None else ())}
+
+
+def is_users(path: str, folders: Iterable[str]) -> bool:
+    """Whether a file lies in one of the folders, and neither in a package installed below it nor in Python itself."""
+    return any(_is_own(path, folder.rstrip(os.sep) + os.sep) for folder in folders) and not path.startswith(_python())
+
+
+def _is_own(path: str, folder: str) -> bool:
+    installed = {"site-packages", "dist-packages"}
+    return path.startswith(folder) and not installed & set(path.removeprefix(folder).split(os.sep))
+
+
+def _python() -> tuple[str, ...]:
+    """Where Python's own modules and those of this program's core lie."""
+    import sysconfig
+
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parent)}
+    return tuple(folder + os.sep for folder in folders)
