@@ -161,14 +161,17 @@ def _has_minute(cron: Cron, wall: int, wall_end: int) -> bool:
 
 
 def _instants_after(cron: Cron, timezone: str, after: int) -> Iterator[int]:
+    """The instants after `after`, oldest first."""
     instant, limit = after + 1, after + _HORIZON
+    minute: int | None = None
     while instant <= min(limit, _LAST_INSTANT):
         span = span_at(timezone, instant)
         low, high, at_start = _due_in(cron, span, instant, _LAST_INSTANT)
         if at_start:
             limit = span.start + _HORIZON
             yield span.start
-        minute = cron.next_minute(low)
+        if minute is None or minute < low:
+            minute = cron.next_minute(low)
         while minute is not None and minute < high:
             limit = minute * 60 + _HORIZON
             yield minute * 60 - span.offset
@@ -180,6 +183,8 @@ def _instants_after(cron: Cron, timezone: str, after: int) -> Iterator[int]:
         if low * 60 <= span.end + span.offset - _FARTHEST:
             # No wall reading from `low` up to `minute` matches, so neither does any repeated or skipped in between.
             instant = max(instant, minute * 60 - _FARTHEST)
+        else:
+            minute = None
 
 
 def _instants_until(cron: Cron, timezone: str, until: int, after: int) -> Iterator[int]:

@@ -6,8 +6,9 @@ whatever its zone; `cron.py` lays those minutes on real time.  All sets are bits
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import MAXYEAR, MINYEAR, date
 from functools import lru_cache
 
 from schedmgr.core import cron_fields as fields
@@ -31,9 +32,11 @@ MACROS = {
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 _LAST_DAY = date.max.toordinal() - _FIRST_DAY
 _EARLIEST_DAY = date.min.toordinal() - _FIRST_DAY
-_MONTH_LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-# Every 7th day from day 0 on, as bits.
-_WEEKLY = sum(1 << day for day in range(0, 35, 7))
+
+_LENGTHS = ((31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31))
+# (days before it, days in it) of the twelve months, in a common year and in a leap year.
+_MONTHS = tuple(tuple((sum(lengths[:index]), length) for index, length in enumerate(lengths)) for lengths in _LENGTHS)
+_WEEKLY = sum(1 << day for day in range(0, 366, 7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +65,24 @@ class Cron:
     times: int = field(compare=False, repr=False)
     """The minutes of a day, 1440 bits."""
     _calendar: dict[tuple[int, int], int] = field(default_factory=dict, compare=False, repr=False)
-    """The days of a month by (weekday of the 1st, length): there are but 28 shapes of months."""
+    """The days of a year by (weekday of 1 January, whether it is a leap year): years have but 14 shapes."""
 
     def next_minute(self, minute: int) -> int | None:
         """The first wall-clock minute at or after this one; None after the year 9999."""
         day, within = divmod(minute, MINUTES_A_DAY)
-        found = self._next_day(day)
+        later = self.times >> within
+        found = self._next_day(day if later else day + 1)
         if found == day:
-            if later := self.times >> within:
-                return minute + _lowest(later)
-            found = self._next_day(day + 1)
+            return minute + _lowest(later)
         return None if found is None else found * MINUTES_A_DAY + _lowest(self.times)
 
     def previous_minute(self, minute: int) -> int | None:
         """The last wall-clock minute at or before this one; None before the year 1."""
         day, within = divmod(minute, MINUTES_A_DAY)
-        found = self._previous_day(day)
+        earlier = self.times & ((2 << within) - 1)
+        found = self._previous_day(day if earlier else day - 1)
         if found == day:
-            if earlier := self.times & ((2 << within) - 1):
-                return day * MINUTES_A_DAY + earlier.bit_length() - 1
-            found = self._previous_day(day - 1)
+            return day * MINUTES_A_DAY + earlier.bit_length() - 1
         return None if found is None else found * MINUTES_A_DAY + self.times.bit_length() - 1
 
     def count_minutes(self, low: int, high: int) -> int:
@@ -98,95 +99,65 @@ class Cron:
         return total
 
     def fires(self) -> bool:
-        """Whether there is any day at all: one of the 14 shapes that a year may have."""
-        shapes = ((weekday, leap) for weekday in range(7) for leap in (False, True))
-        return any(self._fires_in(weekday, leap) for weekday, leap in shapes)
-
-    def _fires_in(self, weekday: int, leap: bool) -> bool:
-        for month in range(1, 13):
-            length = _MONTH_LENGTHS[month] + (leap and month == 2)
-            if self.months >> month & 1 and self._days_of(weekday, length):
-                return True
-            weekday = (weekday + length) % 7
-        return False
+        """Whether any day matches, in any of the 14 shapes that a year may have."""
+        return any(self._days_of(weekday, leap) for leap in (True, False) for weekday in range(7))
 
     def _next_day(self, day: int) -> int | None:
         """The first day at or after this one, counted from 1970-01-01."""
-        if not _EARLIEST_DAY <= day <= _LAST_DAY:
-            return self._next_day(_EARLIEST_DAY) if day < _EARLIEST_DAY else None
-        start = date.fromordinal(day + _FIRST_DAY)
-        year, month, of_month = start.year, start.month, start.day
-        while year <= 9999:
-            before, days = self._month(year, month)
-            if later := days >> of_month:
-                return before + of_month + _lowest(later)
-            year, month, of_month = *self._month_after(year, month), 0
+        year = _year_of(day)
+        while year <= MAXYEAR:
+            before, days = self._year(year)
+            from_day = max(day - before, 0)
+            if later := days >> from_day:
+                return before + from_day + _lowest(later)
+            year += 1
         return None
 
     def _previous_day(self, day: int) -> int | None:
         """The last day at or before this one."""
-        if not _EARLIEST_DAY <= day <= _LAST_DAY:
-            return self._previous_day(_LAST_DAY) if day > _LAST_DAY else None
-        start = date.fromordinal(day + _FIRST_DAY)
-        year, month, of_month = start.year, start.month, start.day
-        while year >= 1:
-            before, days = self._month(year, month)
-            if earlier := days & ((2 << of_month) - 1):
+        year = _year_of(day)
+        while year >= MINYEAR:
+            before, days = self._year(year)
+            if earlier := days & ((2 << min(day - before, 366)) - 1):
                 return before + earlier.bit_length() - 1
-            year, month, of_month = *self._month_before(year, month), 31
+            year -= 1
         return None
 
     def _count_days(self, first_day: int, last_day: int) -> int:
         """How many days there are from `first_day` to `last_day`, both included."""
-        start = date.fromordinal(max(first_day, _EARLIEST_DAY) + _FIRST_DAY)
-        total, year, month = 0, start.year, start.month
-        while year <= 9999:
-            before, days = self._month(year, month)
-            if before >= last_day:
-                break
-            low, high = max(first_day - before, 1), min(last_day - before, 31)
+        total = 0
+        for year in range(_year_of(first_day), _year_of(last_day) + 1):
+            before, days = self._year(year)
+            low, high = max(first_day - before, 0), min(last_day - before, 366)
             total += (days >> low & ((2 << (high - low)) - 1)).bit_count()
-            year, month = self._month_after(year, month)
         return total
 
-    def _month_after(self, year: int, month: int) -> tuple[int, int]:
-        if later := self.months >> (month + 1):
-            return year, month + 1 + _lowest(later)
-        return year + 1, _lowest(self.months)
+    def _year(self, year: int) -> tuple[int, int]:
+        """The day before the year begins, counted from 1970-01-01, and the year's days as bits from 1 on."""
+        ordinal = date(year, 1, 1).toordinal()
+        return ordinal - 1 - _FIRST_DAY, self._days_of(ordinal % 7, _is_leap(year))
 
-    def _month_before(self, year: int, month: int) -> tuple[int, int]:
-        if earlier := self.months & ((1 << month) - 1):
-            return year, earlier.bit_length() - 1
-        return year - 1, self.months.bit_length() - 1
-
-    def _month(self, year: int, month: int) -> tuple[int, int]:
-        """The day before the month begins, counted from 1970-01-01, and the month's days as bits."""
-        ordinal = date(year, month, 1).toordinal()
-        if not self.months >> month & 1:
-            return ordinal - _FIRST_DAY - 1, 0
-        length = 29 if month == 2 and _is_leap(year) else _MONTH_LENGTHS[month]
-        return ordinal - _FIRST_DAY - 1, self._days_of(ordinal % 7, length)
-
-    def _days_of(self, weekday: int, length: int) -> int:
-        """The days of a month of that length whose 1st is that weekday (Sunday is 0)."""
-        shape = weekday, length
+    def _days_of(self, weekday: int, leap: bool) -> int:
+        """The days of a year whose 1 January is that weekday (Sunday is 0)."""
+        shape = weekday, leap
         days = self._calendar.get(shape)
         if days is None:
-            days = self._calendar[shape] = self._match_days(weekday, length)
+            days = self._calendar[shape] = self._match_days(weekday, _MONTHS[leap])
         return days
 
-    def _match_days(self, weekday: int, length: int) -> int:
-        by_number = self.days | (self.last_day << length)
-        by_weekday = 0
+    def _match_days(self, weekday: int, months: Sequence[tuple[int, int]]) -> int:
+        allowed = by_number = by_weekday = 0
         for day in range(7):
             if self.weekdays >> day & 1:
                 by_weekday |= _WEEKLY << 1 + (day - weekday) % 7
-        for day, week in self.monthly_weekdays:
-            first = 1 + (day - weekday) % 7
-            last = first + (length - first) // 7 * 7
-            by_weekday |= 1 << (last if week == fields.LAST_WEEK else first + 7 * (week - 1))
-        matching = by_number | by_weekday if self.either_day else by_number & by_weekday
-        return matching & ((2 << length) - 2)
+        for month, (before, length) in enumerate(months, start=1):
+            if self.months >> month & 1:
+                whole = (2 << length) - 2
+                allowed |= whole << before
+                by_number |= ((self.days | self.last_day << length) & whole) << before
+                for day, week in self.monthly_weekdays:
+                    by_weekday |= _monthly((day - weekday - before) % 7 + 1, week, length) << before
+        return allowed & (by_number | by_weekday if self.either_day else by_number & by_weekday)
 
 
 def parse(cron: str, *, hash_id: str | None = None) -> Cron:
@@ -201,7 +172,8 @@ def parse(cron: str, *, hash_id: str | None = None) -> Cron:
     return _parse(cron, hash_id)
 
 
-@lru_cache(maxsize=4096)
+# Large enough for 10,000 schedules that each have an expression of their own, as those with H do.
+@lru_cache(maxsize=16_384)
 def _parse(text: str, hash_id: str | None) -> Cron:
     written = _split(text)
     items = tuple(fields.parse_field(kind, part) for kind, part in zip(fields.KINDS, written, strict=True))
@@ -292,6 +264,19 @@ def _times(minutes: int, hours: int) -> int:
 def _lowest(bits: int) -> int:
     """The place of the lowest bit that is set; there must be one."""
     return (bits & -bits).bit_length() - 1
+
+
+def _monthly(first: int, week: int, length: int) -> int:
+    """The `week`-th of the days 7 apart from `first` on, as a bit; 0 if the month has no such day."""
+    if week == fields.LAST_WEEK:
+        return 1 << first + (length - first) // 7 * 7
+    day = first + 7 * (week - 1)
+    return 1 << day if day <= length else 0
+
+
+def _year_of(day: int) -> int:
+    """The year of a day counted from 1970-01-01; beyond the calendar, its first or last year."""
+    return date.fromordinal(min(max(day, _EARLIEST_DAY), _LAST_DAY) + _FIRST_DAY).year
 
 
 def _is_leap(year: int) -> bool:

@@ -7,6 +7,7 @@ A field is a list of items separated by commas.  An item is `*`, a value, a rang
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -90,6 +91,12 @@ class Weekday(NamedTuple):
 
 
 Item = Values | Hashed | LastDay | Weekday
+
+
+def first_hashed(items: Iterable[Item]) -> Hashed | None:
+    """The first item that an id decides, if there is one."""
+    return next((item for item in items if isinstance(item, Hashed)), None)
+
 
 _PLAIN = re.compile(r"(?:(?P<star>\*)|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\w+))?", re.ASCII)
 _HASHED = re.compile(r"H(?:\((?P<low>\w+)-(?P<high>\w+)\))?(?:/(?P<step>\w+))?", re.ASCII | re.IGNORECASE)

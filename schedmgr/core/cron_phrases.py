@@ -8,6 +8,7 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+FIXED = "fixed by its id"  # what `H` becomes, as long as no id is known
 COUNTED = ("first", "second", "third", "fourth", "fifth")
 
 

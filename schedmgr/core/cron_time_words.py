@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from schedmgr.core.cron_fields import Hashed, Item
-from schedmgr.core.cron_phrases import clock, join, list_runs, ordinal, runs
+from schedmgr.core.cron_fields import Hashed, Item, first_hashed
+from schedmgr.core.cron_phrases import FIXED, clock, join, list_runs, ordinal, runs
 
 _LISTED = 4  # times that are listed one by one where there is a shorter way
 _WINDOWS = 3  # windows that are given by their clock times
 
 _NUMBERS = [str(number) for number in range(60)]
-_FIXED = "fixed by its id"
 
 
 class TimeWords(NamedTuple):
@@ -21,53 +20,71 @@ class TimeWords(NamedTuple):
     is_interval: bool
 
 
-def time_words(minutes: Sequence[int], hours: Sequence[int], items: Sequence[Sequence[Item]]) -> TimeWords:
-    """The words for these minutes and hours; `items` are the two fields, to see what an id is still to decide."""
-    hashed = [[item for item in field if isinstance(item, Hashed)] for field in items[:2]]
-    if any(hashed):
-        return _hashed_words(minutes, hours, hashed)
-    if len(hours) < 24 and len(minutes) * len(hours) <= _LISTED:
+def time_words(
+    minutes: Sequence[int], hours: Sequence[int], minute_items: Sequence[Item], hour_items: Sequence[Item]
+) -> TimeWords:
+    """The words for these minutes and hours; the items tell what an id is still to decide."""
+    minute, hour = first_hashed(minute_items), first_hashed(hour_items)
+    if minute or hour:
+        return _hashed_words(minute, hour, minutes, hours)
+    if len(minutes) == 1 and _goes_round(hours, 24):
+        return _round_the_clock(minutes[0], hours)
+    if len(minutes) * len(hours) <= _LISTED:
         return TimeWords(f"at {join([clock(60 * hour + minute) for hour in hours for minute in minutes])}", False)
     if len(minutes) == 1:
         return _hourly(minutes[0], hours)
-    return TimeWords(_within_hour(minutes, bounded=len(hours) < 24) + _window(minutes, hours), True)
+    if len(hours) == 24:
+        return TimeWords(_within_hour(minutes, " each hour"), True)
+    return TimeWords(f"{_within_hour(minutes, '')}{_window(minutes, hours)}", True)
+
+
+def _round_the_clock(minute: int, hours: Sequence[int]) -> TimeWords:
+    """Once every so many hours, day and night."""
+    every = "every hour" if len(hours) == 24 else f"every {24 // len(hours)} hours"
+    if hours[0]:
+        return TimeWords(f"{every} from {clock(60 * hours[0] + minute)}", True)
+    return TimeWords(f"{every} at {minute} past" if minute else every, True)
 
 
 def _hourly(minute: int, hours: Sequence[int]) -> TimeWords:
     """Once in each of several hours."""
+    times = [clock(60 * hour + minute) for hour in hours]
     step = _even_step(hours)
-    past = f" at {minute} past" if minute else ""
     if step is None:
-        return TimeWords(f"at {join([clock(60 * hour + minute) for hour in hours])}", False)
+        return TimeWords(f"at {join(times)}", False)
     every = "every hour" if step == 1 else f"every {step} hours"
-    if hours[-1] + step == 24 + hours[0]:
-        from_first = f" from {clock(60 * hours[0] + minute)}" if hours[0] else past
-        return TimeWords(every + from_first, True)
-    return TimeWords(f"{every} from {clock(60 * hours[0] + minute)} to {clock(60 * hours[-1] + minute)}", True)
+    return TimeWords(f"{every} from {times[0]} to {times[-1]}", True)
 
 
-def _within_hour(minutes: Sequence[int], *, bounded: bool) -> str:
-    """Several times in an hour; `bounded` when a window follows, which then tells the first and last minute."""
+def _within_hour(minutes: Sequence[int], each_hour: str) -> str:
+    """Several times in an hour; `each_hour` is empty when a window follows, which tells where they start and end."""
     first, last = minutes[0], minutes[-1]
     step = _even_step(minutes)
-    if step is None:
-        return f"{'' if bounded else 'every hour '}at {list_runs(minutes, _NUMBERS)} past"
+    if step is None or (len(minutes) == 2 and step != 30):
+        return f"at {list_runs(minutes, _NUMBERS)} past each hour"
     every = "every minute" if step == 1 else f"every {step} minutes"
-    if last + step == 60 + first:
-        return every + (f" from {first} past" if first and not bounded else "")
+    if _goes_round(minutes, 60):
+        return f"{every} from {first} past" if first and each_hour else every
     if last + step >= 60 and not first:
         return f"{every} within each hour"
-    return f"{every} from {first} to {last} past{' the hour' if bounded else ' each hour'}"
+    return f"{every} from {first} to {last} past{each_hour}"
 
 
 def _window(minutes: Sequence[int], hours: Sequence[int]) -> str:
+    stretches = runs(hours)
+    if len(stretches) > _WINDOWS:
+        return _hours(hours)
+    windows = [f"from {clock(60 * a + minutes[0])} to {clock(60 * b + minutes[-1])}" for a, b in stretches]
+    return f"{'' if _goes_round(minutes, 60) else ','} {join(windows)}"
+
+
+def _hours(hours: Sequence[int]) -> str:
+    """The hours within which something happens; empty for all."""
     if len(hours) == 24:
         return ""
-    stretches = runs(hours)
-    if len(stretches) <= _WINDOWS:
-        windows = [f"from {clock(60 * a + minutes[0])} to {clock(60 * b + minutes[-1])}" for a, b in stretches]
-        return f"{'' if _even_step(minutes) else ','} {join(windows)}"
-    return _hours(hours)
+    if _goes_round(hours, 24):
+        return f" in every {ordinal(24 // len(hours))} hour from {clock(60 * hours[0])}"
+    return f" in the hours {list_runs(hours, _NUMBERS)}"
 
 
 def _even_step(numbers: Sequence[int]) -> int | None:
@@ -76,29 +93,34 @@ def _even_step(numbers: Sequence[int]) -> int | None:
     return steps.pop() if len(steps) == 1 else None
 
 
-def _hashed_words(minutes: Sequence[int], hours: Sequence[int], hashed: Sequence[Sequence[Hashed]]) -> TimeWords:
+def _goes_round(numbers: Sequence[int], size: int) -> bool:
+    """Whether three or more are evenly spaced all round the clock's face; or two, half an hour apart."""
+    step = _even_step(numbers)
+    return step is not None and numbers[-1] + step == size + numbers[0] and (len(numbers) > 2 or size == 60)
+
+
+def _hashed_words(
+    minute: Hashed | None, hour: Hashed | None, minutes: Sequence[int], hours: Sequence[int]
+) -> TimeWords:
     """What can be said before an id decides."""
-    of_minute, of_hour = (items[0] if items else None for items in hashed)
-    if of_minute is None:
-        return TimeWords(f"at {list_runs(minutes, _NUMBERS)} past {_hashed_hour(of_hour)}", False)
-    if of_minute.step:
-        window = f" in {_hashed_hour(of_hour)}" if of_hour else _hours(hours)
-        return TimeWords(f"every {of_minute.step} minutes from a minute {_FIXED}{window}", True)
-    if of_hour and of_hour.step:
-        return TimeWords(f"at a minute {_FIXED} past {_hashed_hour(of_hour)}", False)
-    if of_hour or len(hours) == 1:
-        first, last = (of_hour.low, of_hour.high) if of_hour else (hours[0], hours[0])
-        between = f" between {clock(60 * first + of_minute.low)} and {clock(60 * last + of_minute.high)}"
-        whole_day = (of_minute.low, of_minute.high, first, last) == (0, 59, 0, 23)
-        return TimeWords(f"at a time{'' if whole_day else between} {_FIXED}", False)
-    return TimeWords(f"every hour at a minute {_FIXED}{_hours(hours)}", True)
+    if minute and minute.step:
+        window = f" in an hour {FIXED}" if hour else _hours(hours)
+        return TimeWords(f"every {minute.step} minutes from a minute {FIXED}{window}", True)
+    if hour and hour.step:
+        past = "" if minute else f" at {list_runs(minutes, _NUMBERS)} past"
+        return TimeWords(f"every {hour.step} hours{past} from {'a time' if minute else 'an hour'} {FIXED}", True)
+    if minute is None:
+        return TimeWords(f"at {list_runs(minutes, _NUMBERS)} past an hour {FIXED}", False)
+    if hour or len(hours) == 1:
+        return TimeWords(f"at a time{_between(minute, hour, hours[0])} {FIXED}", False)
+    if len(hours) == 24 or (_goes_round(hours, 24) and hours[0] == 0):
+        every = "every hour" if len(hours) == 24 else f"every {24 // len(hours)} hours"
+        return TimeWords(f"{every} at a minute {FIXED}", True)
+    return TimeWords(f"at a minute {FIXED}{_hours(hours)}", True)
 
 
-def _hashed_hour(hour: Hashed | None) -> str:
-    if hour is None or hour.step is None:
-        return f"an hour {_FIXED}"
-    return f"every {ordinal(hour.step)} hour from one {_FIXED}"
-
-
-def _hours(hours: Sequence[int]) -> str:
-    return f" in the hours {list_runs(hours, _NUMBERS)}" if len(hours) < 24 else ""
+def _between(minute: Hashed, hour: Hashed | None, only_hour: int) -> str:
+    first, last = (hour.low, hour.high) if hour else (only_hour, only_hour)
+    if (first, last, minute.low, minute.high) == (0, 23, 0, 59):
+        return ""
+    return f" between {clock(60 * first + minute.low)} and {clock(60 * last + minute.high)}"

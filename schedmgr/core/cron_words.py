@@ -2,15 +2,26 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from schedmgr.core.cron_expression import Cron, parse
-from schedmgr.core.cron_fields import LAST_WEEK, Hashed, Item, Weekday
-from schedmgr.core.cron_phrases import COUNTED, MONTHS, WEEKDAYS, bits, join, list_runs, ordinal, runs
+from schedmgr.core.cron_fields import LAST_WEEK, Item, Weekday, first_hashed
+from schedmgr.core.cron_phrases import COUNTED, FIXED, MONTHS, WEEKDAYS, bits, join, list_runs, ordinal, runs
 from schedmgr.core.cron_time_words import time_words
 
 _MONDAY_FIRST = (1, 2, 3, 4, 5, 6, 7)
-_EVERY_DAY, _EVERY_WEEKDAY, _EVERY_MONTH = (1 << 32) - 2, 0b1111111, (1 << 13) - 2
-_FEBRUARY = 2
+_ALL_DAYS, _ALL_WEEKDAYS, _ALL_MONTHS = (1 << 32) - 2, 0b1111111, (1 << 13) - 2
+_FEBRUARY = 1 << 2
+_LISTED = 4  # days that are listed one by one where there is a shorter way
+
+
+class _DayWords(NamedTuple):
+    """The days in words, such as "on Monday"; `lead` comes first in "every year on 1 January at 00:00"."""
+
+    text: str
+    lead: str = ""
+    after_time: bool = False
+    """Whether they stand after a time, as in "at 09:00 on Monday", rather than before it."""
 
 
 def describe(cron: str, *, hash_id: str | None = None) -> str:
@@ -20,75 +31,69 @@ def describe(cron: str, *, hash_id: str | None = None) -> str:
     """
     expression = parse(cron, hash_id=hash_id or "")
     items = expression.items if hash_id is None else ((),) * 5
-    times = time_words(bits(expression.minutes), bits(expression.hours), items)
-    days, is_weekly = _days(expression, items)
-    if times.is_interval:
-        sentence = f"{times.text} {days}"
-    elif not days or days.startswith("in "):
-        sentence = f"every day {days} {times.text}"
-    elif is_weekly:
-        sentence = f"{times.text} {days}"
+    times = time_words(bits(expression.minutes), bits(expression.hours), items[0], items[1])
+    days = _days(expression, items)
+    if times.is_interval or days.after_time:
+        words = f"{times.text} {days.text.rstrip(',')}"
     else:
-        sentence = f"{days} {times.text}"
-    sentence = " ".join(sentence.split())
+        words = f"{days.lead} {days.text} {times.text}"
+    sentence = " ".join(words.split())
     return sentence[0].upper() + sentence[1:]
 
 
-def _days(cron: Cron, items: Sequence[Sequence[Item]]) -> tuple[str, bool]:
-    """The words for the two day fields and the month, and whether they speak of the days of the week alone.
-
-    Empty for every day of the year.
-    """
-    any_number = cron.days == _EVERY_DAY
-    any_weekday = cron.weekdays == _EVERY_WEEKDAY
-    months = _months(cron, items[3] if items[3:] else ())
+def _days(cron: Cron, items: Sequence[Sequence[Item]]) -> _DayWords:
+    """The words for the two day fields and the months."""
+    any_number = cron.days == _ALL_DAYS
+    any_weekday = cron.weekdays == _ALL_WEEKDAYS
+    months = _months(cron, items[3])
     in_months = f"in {months}" if months else ""
     if (any_number and any_weekday) or (cron.either_day and (any_number or any_weekday)):
-        return in_months, False
+        return _DayWords(in_months, "every day")
+    weekdays = _weekdays(cron, items[4])
     if any_number:
-        weekdays = _weekdays(cron, items[4])
-        return f"on {weekdays} {in_months}", not cron.monthly_weekdays
+        return _DayWords(f"on {weekdays} {in_months}", after_time=not cron.monthly_weekdays)
     if any_weekday:
-        return _dates(cron, items, months), False
-    numbers, weekdays = _numbers(cron, items[2]), _weekdays(cron, items[4])
+        return _dates(cron, items, months)
+    numbers = _numbers(cron, items[2], "the month")
+    opening = f"{in_months}," if months else ""
     if cron.either_day:
-        return f"on {numbers} of {months or 'the month'} and also on {weekdays} {in_months},", False
-    return f"on {weekdays}, if that is {numbers} of {months or 'the month'},", False
+        return _DayWords(f"{opening} on {numbers} and also on {weekdays},")
+    return _DayWords(f"{opening} on {weekdays}, if that is {numbers},")
 
 
-def _dates(cron: Cron, items: Sequence[Sequence[Item]], months: str) -> str:
-    numbers = bits(cron.days)
-    hashed = any(isinstance(item, Hashed) for field in items[2:4] for item in field)
-    if len(numbers) == 1 and cron.months.bit_count() == 1 and not cron.last_day and not hashed:
-        leap = numbers == [29] and cron.months == 1 << _FEBRUARY
-        return f"every {'leap ' if leap else ''}year on {numbers[0]} {months}"
-    return f"on {_numbers(cron, items[2])} of {months or 'the month'}"
+def _dates(cron: Cron, items: Sequence[Sequence[Item]], months: str) -> _DayWords:
+    one_a_year = cron.days.bit_count() == cron.months.bit_count() == 1 and not cron.last_day
+    if not one_a_year or first_hashed((*items[2], *items[3])):
+        return _DayWords(f"on {_numbers(cron, items[2], months or 'the month')}")
+    (day,) = bits(cron.days)
+    leap = day == 29 and cron.months == _FEBRUARY
+    return _DayWords(f"on {day} {months}", f"every {'leap ' if leap else ''}year")
 
 
-def _numbers(cron: Cron, items: Sequence[Item]) -> str:
-    """The days of a month: "the 1st and 15th", "the last day", "every 2nd day from the 1st"."""
-    if hashed := next((item for item in items if isinstance(item, Hashed)), None):
-        return f"every {ordinal(hashed.step)} day from one fixed by its id" if hashed.step else "a day fixed by its id"
+def _numbers(cron: Cron, items: Sequence[Item], month: str) -> str:
+    """The days of a month: "the 1st and 15th of May", "the last day of the month", "every 2nd day of the month"."""
+    if hashed := first_hashed(items):
+        if hashed.step:
+            return f"every {ordinal(hashed.step)} day of {month} from one {FIXED}"
+        return f"a day of {month}" if month.endswith(FIXED) else f"a day of {month} {FIXED}"
     numbers = bits(cron.days)
     steps = {later - earlier for earlier, later in pairwise(numbers)}
-    if len(numbers) > 4 and len(steps) == 1 and steps != {1} and not cron.last_day:
-        until = "" if numbers[-1] + max(steps) > 31 else f" to the {ordinal(numbers[-1])}"
-        return f"every {ordinal(steps.pop())} day from the {ordinal(numbers[0])}{until}"
-    parts = [ordinal(a) if a == b else f"{ordinal(a)} to {ordinal(b)}" for a, b in _split_pairs(runs(numbers))]
-    return "the " + join(parts + ["last day"] * cron.last_day)
-
-
-def _split_pairs(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Two in a row are two, not a range."""
-    split: list[tuple[int, int]] = []
-    for first, last in stretches:
-        split += [(first, first), (last, last)] if last == first + 1 else [(first, last)]
-    return split
+    if len(numbers) > _LISTED and len(steps) == 1 and steps != {1} and not cron.last_day:
+        step = steps.pop()
+        until = "" if numbers[-1] + step > 31 else f" to the {ordinal(numbers[-1])}"
+        return f"every {ordinal(step)} day of {month} from the {ordinal(numbers[0])}{until}"
+    parts: list[str] = []
+    for first, last in runs(numbers):
+        is_range = last - first > 1
+        parts += (
+            [f"{ordinal(first)} to {ordinal(last)}"] if is_range else [ordinal(day) for day in range(first, last + 1)]
+        )
+    return f"the {join(parts + ['last day'] * cron.last_day)} of {month}"
 
 
 def _weekdays(cron: Cron, items: Sequence[Item]) -> str:
-    if any(isinstance(item, Hashed) for item in items):
-        return "a weekday fixed by its id"
+    if first_hashed(items):
+        return f"a weekday {FIXED}"
     names = (*WEEKDAYS, WEEKDAYS[0])
     plain = [day for day in _MONDAY_FIRST if cron.weekdays >> day % 7 & 1]
     parts = [list_runs(plain, names)] if plain else []
@@ -101,8 +106,9 @@ def _monthly_weekday(item: Weekday) -> str:
 
 
 def _months(cron: Cron, items: Sequence[Item]) -> str:
-    if any(isinstance(item, Hashed) for item in items):
-        return "a month fixed by its id"
-    if cron.months == _EVERY_MONTH:
+    """The months by name; empty for all of them."""
+    if first_hashed(items):
+        return f"a month {FIXED}"
+    if cron.months == _ALL_MONTHS:
         return ""
     return list_runs(bits(cron.months), ("", *MONTHS))
