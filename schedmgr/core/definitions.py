@@ -92,7 +92,7 @@ class Job(Definition):
         "method": rules.none_or(rules.method),
         "headers": rules.headers,
         "body": rules.none_or(rules.text(placeholders=True)),
-        "expect_status": lambda value: () if value in ((), None) else rules.statuses(value),
+        "expect_status": rules.statuses,
         "description": _SENTENCES,
         "timeout": rules.none_or(rules.seconds(31 * _DAY)),
         "retries": rules.whole(0, 100),

@@ -261,10 +261,10 @@ def method(value: object) -> str:
 
 
 def statuses(value: object) -> tuple[int, ...]:
-    """The HTTP statuses that count as success: one, or a list."""
+    """The HTTP statuses that count as success: one, or a list; empty means 200 to 299."""
     values = list(value) if isinstance(value, list | tuple | set | frozenset | range) else [value]
     known = [each for each in values if isinstance(each, int) and not isinstance(each, bool) and 100 <= each <= 599]
-    if not values or known != values:
+    if len(known) != len(values):
         raise Mistake("Write a status from 100 to 599, or a list of them, such as [200, 204].")
     return tuple(sorted(set(known)))
 

@@ -23,7 +23,7 @@ from typing import NoReturn, TypeAlias
 from schedmgr import resources
 from schedmgr.core.definitions import JSON, Definitions, DefinitionsError, Group, Job, Problem, Schedule, WatchedFile
 from schedmgr.core.problems import Place, file_problem, one_line
-from schedmgr.core.sources import is_file, is_users, users_folders
+from schedmgr.core.sources import is_file, is_users, source_files, users_folders
 
 Answer: TypeAlias = Mapping[str, list[dict[str, JSON]]]
 
@@ -63,13 +63,13 @@ def load(source: str, *, timeout: float = LIMIT_SECONDS) -> Definitions:
         child = _Child(source)
     except OSError as error:
         problem = file_problem(Place(source), f"The process that loads it could not be started: {error.strerror}.")
-        raise DefinitionsError([problem], _own_file(source)) from error
+        raise DefinitionsError([problem], map(WatchedFile.of, source_files(source))) from error
     try:
         answer = child.answer(timeout)
     finally:
         child.kill()
     if answer is None:
-        raise DefinitionsError([child.failure(timeout)], _own_file(source))
+        raise DefinitionsError([child.failure(timeout)], child.files())
     return _definitions(source, answer)
 
 
@@ -89,10 +89,6 @@ def _definitions(source: str, answer: Answer) -> Definitions:
 def _watched(data: Mapping[str, JSON]) -> WatchedFile:
     numbers = [data[name] for name in ("mtime_ns", "size", "inode")]
     return WatchedFile(str(data["path"]), *(number for number in numbers if isinstance(number, int)))
-
-
-def _own_file(source: str) -> list[WatchedFile]:
-    return [WatchedFile.of(Path(source).absolute())] if is_file(source) else []
 
 
 def child_argv(source: str) -> list[str]:
@@ -157,6 +153,11 @@ class _Child:
         return file_problem(
             place, f"{end} while it was loaded. Take out what ends it.{'' if place.line else self._last_words()}"
         )
+
+    def files(self) -> list[WatchedFile]:
+        """What a child without an answer is known to have read."""
+        place = self._place()
+        return [WatchedFile.of(path) for path in {*source_files(self._source), *([place.file] if place.line else [])}]
 
     def _is_answered(self) -> bool:
         return self._heard.endswith(_END) and _RECORD in self._heard

@@ -4,12 +4,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from schedmgr import clock
 from schedmgr.core.definitions import Definitions, DefinitionsError, WatchedFile, take_decorated
 from schedmgr.core.problems import Place, Problem, file_problem, one_line, shown
-from schedmgr.core.sources import import_source, is_file, is_users, users_folders
+from schedmgr.core.sources import import_source, is_users, module_files, source_files, users_folders
 from schedmgr.core.validation import definitions_from
 
 
@@ -20,7 +19,7 @@ def read_definitions(source: str) -> Definitions:
     try:
         module = import_source(source)
     except BaseException as error:  # sys.exit() and KeyboardInterrupt come from the user's code as well
-        raise DefinitionsError([reading.failure(error)], reading.files()) from error
+        raise DefinitionsError([reading.failure(error)], reading.files(error)) from error
     finally:
         sys.path[:] = path  # what we import from here on is never a neighbour of the file
     return definitions_from(
@@ -40,13 +39,16 @@ class _Reading:
         self.source = source
         self.started_ns = int(clock.host_now().timestamp() * 1e9)
         self.folders = users_folders(source)
-        self.own_file = (WatchedFile.of(Path(source).absolute()),) if is_file(source) else ()
+        self.own_files = tuple(WatchedFile.of(path) for path in source_files(source))
 
-    def files(self) -> tuple[WatchedFile, ...]:
-        """The definitions file as it was before it was read, and each module of the user's that it imported."""
-        own = {file.path for file in self.own_file}
-        paths = dict.fromkeys(path for path in _module_files() if is_users(path, self.folders) and path not in own)
-        return (*self.own_file, *(self._watched(path) for path in paths))
+    def files(self, error: BaseException | None = None) -> tuple[WatchedFile, ...]:
+        """The source as it was before it was read, and the user's modules that it imported, or could not."""
+        own = {file.path for file in self.own_files}
+        paths = dict.fromkeys((*_module_files(), *(place.file for place in _places(error))))
+        users = [path for path in paths if path not in own and is_users(path, self.folders)]
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        missing = module_files(absent, self.folders) if absent else []
+        return (*self.own_files, *(self._watched(path) for path in (*users, *missing)))
 
     def _watched(self, path: str) -> WatchedFile:
         """A module's file.  One written since the import began counts as changed: who knows which text was read."""
@@ -55,25 +57,34 @@ class _Reading:
 
     def failure(self, error: BaseException) -> Problem:
         """What the user's code raised, at the line of theirs that comes nearest to it."""
-        if isinstance(error, SyntaxError) and error.filename:
-            return file_problem(Place(error.filename, error.lineno or 0), f"It is not valid Python: {error.msg}.")
         place = self._place_of(error)
+        if isinstance(error, SyntaxError):
+            return file_problem(place, f"It is not valid Python: {error.msg}.")
         if isinstance(error, SystemExit):
             mend = "It ended the program while it was loaded. Take the exit out: the file only says what exists."
             return file_problem(place, mend, field="sys.exit", value=shown(error.code))
         if isinstance(error, OSError) and place == Place(self.source):
-            return file_problem(
-                place, f"It cannot be read: {error.strerror}. Set SCHEDMGR_DEFINITIONS to a file that can."
-            )
-        if isinstance(error, ModuleNotFoundError) and self.source.startswith(error.name or "?"):
+            mend = f"It cannot be read: {error.strerror}. Set SCHEDMGR_DEFINITIONS to a file that can."
+            return file_problem(place, mend)
+        if isinstance(error, ModuleNotFoundError) and f"{self.source}.".startswith(f"{error.name}."):
             mend = f"There is no module '{error.name}'. Set SCHEDMGR_DEFINITIONS to a file or a module."
             return file_problem(place, mend)
         return file_problem(place, f"It raised {_told(error)} while it was loaded.{_hint(error)}")
 
     def _place_of(self, error: BaseException) -> Place:
         """The innermost line of the user's in the traceback; the source as a whole if there is none."""
-        places = [Place(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-        return next((place for place in reversed(places) if is_users(place.file, self.folders)), Place(self.source))
+        places = [place for place in _places(error) if is_users(place.file, self.folders)]
+        return places[-1] if places else Place(self.source)
+
+
+def _places(error: BaseException | None) -> list[Place]:
+    """Where an error came from, the innermost last."""
+    if error is None:
+        return []
+    places = [Place(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append(Place(error.filename, error.lineno or 0))
+    return places
 
 
 def _told(error: BaseException) -> str:
@@ -88,7 +99,7 @@ def _told(error: BaseException) -> str:
 def _hint(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return " Install it where schedmgr runs, or import it inside the function that needs it."
-    return ""
+    return " Mend that line; until then nothing of the file is in force."
 
 
 def _module_files() -> Iterator[str]:

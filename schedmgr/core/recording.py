@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from schedmgr.core.fields import Mistake, Rule, as_plain
@@ -11,7 +10,7 @@ from schedmgr.core.problems import JSON, Place, Problem, did_you_mean, one_line,
 
 Defined = TypeVar("Defined", bound="Definition")
 
-_HERE = str(Path(__file__).parent)
+_NOT_USERS = ("schedmgr.core.", "dataclasses")  # modules whose frames are passed over; replace() is in the latter
 
 
 @dataclass(frozen=True, init=False)
@@ -61,9 +60,9 @@ def recorded(kind: type[Defined], positional: Sequence[object], given: Mapping[s
 
 
 def place_of_call() -> Place:
-    """Where the innermost call from outside this package's core stands."""
+    """Where the innermost call stands that is neither ours nor Python's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_NOT_USERS):
         frame = frame.f_back
     return Place(frame.f_code.co_filename, frame.f_lineno)
 
@@ -95,7 +94,12 @@ def _value(
         return made.RULES[each.name](value)
     except Mistake as mistake:
         wrong[each.name] = (shown(value) if mistake.shown is None else mistake.shown, mistake.mend)
-        return value
+    except Exception as error:  # a class of the user's may do anything when it is compared or looped over
+        wrong[each.name] = (
+            f"<{type(value).__name__}>",
+            f"It cannot be used: {type(error).__name__}. Write a plain value.",
+        )
+    return value
 
 
 def _mistakes(

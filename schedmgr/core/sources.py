@@ -49,6 +49,17 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
+def source_files(source: str) -> list[str]:
+    """The file that a source is; for a module those in the working directory that it may be, there or not."""
+    return [str(Path(source).absolute())] if is_file(source) else module_files(source, [str(Path.cwd())])
+
+
+def module_files(name: str, folders: Iterable[str]) -> list[str]:
+    """The files that would be a module of this name in one of the folders, there or not."""
+    stems = [Path(folder, *name.split(".")) for folder in folders]
+    return [str(path) for stem in stems for path in (stem.with_suffix(".py"), stem / "__init__.py")]
+
+
 def users_folders(source: str) -> set[str]:
     """The folders whose Python files are the user's own: the source's and the working directory."""
     cwd = str(Path.cwd())
@@ -71,7 +82,7 @@ def is_users(path: str, folders: Iterable[str]) -> bool:
 
 def _is_own(path: str, folder: str) -> bool:
     installed = {"site-packages", "dist-packages"}
-    return path.startswith(folder) and not installed & set(path.removeprefix(folder).split(os.sep))
+    return path.startswith(folder) and not installed & set(Path(path.removeprefix(folder)).parts)
 
 
 def _python() -> tuple[str, ...]:
