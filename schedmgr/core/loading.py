@@ -94,8 +94,6 @@ def _watched(data: Mapping[str, JSON]) -> WatchedFile:
 def child_argv(source: str) -> list[str]:
     """The command line of the child that loads `source`."""
     program, *words = resources.program_argv("load-definitions", source)
-    if not resources.is_executable():
-        words = ["-m", "schedmgr.core.loading", source]
     # -P: a file in the working directory that is named like a module of Python's must not be taken for it.
     return [program, *words] if resources.is_executable() else [program, "-P", *words]
 
@@ -250,7 +248,3 @@ def _answer(found: Definitions | DefinitionsError) -> Answer:
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -76,18 +76,21 @@ def users_folders(source: str) -> set[str]:
 
 
 def is_users(path: str, folders: Iterable[str]) -> bool:
-    """Whether a file lies in one of the folders, and neither in a package installed below it nor in Python itself."""
+    """Whether a file lies in one of the folders, and neither in a package installed below it nor in Python or here."""
     return any(_is_own(path, folder.rstrip(os.sep) + os.sep) for folder in folders) and not path.startswith(_python())
 
 
 def _is_own(path: str, folder: str) -> bool:
     installed = {"site-packages", "dist-packages"}
-    return path.startswith(folder) and not installed & set(Path(path.removeprefix(folder)).parts)
+    is_ours = path.startswith(_PACKAGE) and not folder.startswith(_PACKAGE)  # in a checkout; the sample is the user's
+    return path.startswith(folder) and not is_ours and not installed & set(Path(path.removeprefix(folder)).parts)
 
 
 def _python() -> tuple[str, ...]:
-    """Where Python's own modules and those of this program's core lie."""
+    """Where Python's own modules lie."""
     import sysconfig
 
-    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(Path(__file__).parent)}
-    return tuple(folder + os.sep for folder in folders)
+    return tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
+
+
+_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
