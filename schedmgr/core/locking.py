@@ -92,6 +92,11 @@ def claim_runs(
     return claimed
 
 
+def something_waits(session: Session, groups: Sequence[str] = ()) -> bool:
+    """Whether a claim would find a run: a read, so that an idle worker writes nothing."""
+    return session.execute(_claimable(session.now(), groups).limit(1)).first() is not None
+
+
 def _claimable(now: datetime, groups: Sequence[str]) -> Select[Any]:
     query = (
         select(

@@ -38,7 +38,6 @@ def register(
     environment: str,
     version: str,
     concurrency: int = 0,
-    clock_offset: float = 0,
 ) -> Registered:
     """Begin a life: a new id, never the host's name."""
     process = Registered(secrets.token_hex(8), role, environment, version, concurrency)
@@ -52,18 +51,31 @@ def register(
             environment=environment,
             started_at=session.now(),
             beat_at=session.now(),
-            clock_offset=clock_offset,
+            clock_offset=session.host_ahead(),
             concurrency=concurrency,
         )
     )
     return process
 
 
-def beat(session: Session, process: Registered, clock_offset: float = 0) -> None:
+def beat(session: Session, process: Registered) -> None:
     """Say that the process's main loop still turns."""
     session.execute(
-        update(Process).where(Process.id == process.id).values(beat_at=session.now(), clock_offset=clock_offset)
+        update(Process).where(Process.id == process.id).values(beat_at=session.now(), clock_offset=session.host_ahead())
     )
+
+
+def living_daemon_holds(session: Session, fingerprint: str, *, other_than: str) -> bool:
+    """Whether a living daemon other than this one holds the definitions of that fingerprint."""
+    held = session.scalars(
+        select(Process.definitions).where(
+            Process.role == ProcessRole.DAEMON,
+            Process.id != other_than,
+            Process.stopped_at.is_(None),
+            Process.beat_at >= session.now() - SILENT_AFTER,
+        )
+    )
+    return any(one is not None and one["fingerprint"] == fingerprint for one in held)
 
 
 def stop(session: Session, process: Registered) -> None:

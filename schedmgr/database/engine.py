@@ -29,19 +29,24 @@ FIRST_PAUSE = 0.02  # seconds before the second try; doubled at each further one
 class Session:
     """One transaction: statements, and the database's clock as it stood at its first look."""
 
-    def __init__(self, connection: Connection, read_clock: Callable[[Connection], datetime]) -> None:
+    def __init__(self, connection: Connection, database: "Database") -> None:
         self.connection = connection
         self.execute = connection.execute
         self.scalar = connection.scalar
         self.scalars = connection.scalars
-        self._read_clock = read_clock
+        self._database = database
         self._now: datetime | None = None
 
     def now(self) -> datetime:
         """The database's clock, UTC; read once, so that all that one transaction decides shares one instant."""
         if self._now is None:
-            self._now = self._read_clock(self.connection)
+            self._now = self._database.read_clock(self.connection)
         return self._now
+
+    def host_ahead(self) -> float:
+        """Seconds by which the host's clock is ahead of the database's; the journey to the database is in it."""
+        host, now = self._database.approximate_now(), self._database.read_clock(self.connection)
+        return (host - now).total_seconds()
 
 
 class Database:
@@ -92,22 +97,21 @@ class Database:
                 clock.sleep(FIRST_PAUSE * 2**nth)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def host_clock_offset(self) -> float:
-        """Seconds that the host's clock is ahead of the database's."""
-        with self.read() as session:
-            return (clock.host_now() - session.now()).total_seconds()
+    def approximate_now(self) -> datetime:
+        """The database's clock without asking the database: good for log lines, not for decisions."""
+        return clock.host_now() + timedelta(seconds=self._clock_offset())
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Session]:
         try:
             with engine.begin() as connection:
-                yield Session(connection, self._clock)
+                yield Session(connection, self)
         except DBAPIError as error:
             raise _explained(error, self.url) from error
 
-    def _clock(self, connection: Connection) -> datetime:
-        """SQLite has no clock of its own: it is the host's."""
-        return clock.host_now() + timedelta(seconds=self._clock_offset())
+    def read_clock(self, connection: Connection) -> datetime:
+        """The database's clock.  SQLite has none of its own: it is the host's."""
+        return self.approximate_now()
 
     def _clock_offset(self) -> float:
         if self._test_clock is None:

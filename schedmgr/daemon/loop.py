@@ -1,0 +1,226 @@
+"""The daemon's loop: look, decide what is due, sleep until the next due instant; between that beat, sync and repair."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from schedmgr import clock
+from schedmgr.core import installation, processes, settlement, sync
+from schedmgr.core.comparison import Change, ChangeKind
+from schedmgr.core.definitions import Definitions
+from schedmgr.core.leases import LeaseWatch
+from schedmgr.core.locking import DueLook
+from schedmgr.core.problems import Place, file_problem
+from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered
+from schedmgr.daemon import tick as ticking
+from schedmgr.daemon.watch import DefinitionsWatch, News
+from schedmgr.database.engine import Database, Session
+from schedmgr.errors import DatabaseUnavailable, Refused
+from schedmgr.vocabulary import ProcessRole
+
+log = logging.getLogger(__name__)
+
+LONGEST_SLEEP = 1.0  # seconds
+BETWEEN_BATCHES = 0.01  # seconds; on SQLite other writers get in here
+AFTER_TROUBLE = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What a daemon needs to know.  `concurrency`: places for job runs of the worker inside it."""
+
+    environment: str
+    version: str
+    definitions: str | None  # SCHEDMGR_DEFINITIONS
+    directory: Path
+    poll_interval: timedelta
+    lease_seconds: float
+    concurrency: int
+
+
+class Daemon:
+    """Decides and enqueues.  `begin`, then `run`, then `end`, each once."""
+
+    def __init__(self, database: Database, options: DaemonOptions) -> None:
+        self._database = database
+        self._options = options
+        self._on_enqueued: Callable[[], None] = lambda: None
+        self._process: Registered | None = None
+        self._beat_at: datetime | None = None
+        self._beats_next = 0.0
+        self._upkeep_next = 0.0
+        self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
+        self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
+        self._held: Definitions | None = None
+
+    @property
+    def process_id(self) -> str:
+        """The id of the present life of this process."""
+        return self._living().id
+
+    def begin(self, on_enqueued: Callable[[], None]) -> None:
+        """Register this process.  `on_enqueued` is called whenever job runs were put on the queue."""
+        self._on_enqueued = on_enqueued
+        self._begin_life()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; whatever the database or a schedule does, go on."""
+        self._watch.start()
+        while not stop.is_set():
+            stop.wait(self._guarded_step())
+        self._watch.stop()
+
+    def end(self) -> None:
+        """Say that this process decides nothing more; its job runs may still be ending."""
+        try:
+            self._database.transact(lambda session: processes.stop(session, self._living()))
+        except DatabaseUnavailable as error:
+            log.warning("end not recorded: %s", error)
+        log.info("daemon stopped process=%s", self._living().id)
+
+    def _begin_life(self) -> None:
+        """A new id and row."""
+
+        def register(session: Session) -> tuple[Registered, datetime]:
+            process = processes.register(
+                session,
+                ProcessRole.DAEMON,
+                environment=self._options.environment,
+                version=self._options.version,
+                concurrency=self._options.concurrency,
+            )
+            processes.hold_definitions(session, process, self._held, session.now())
+            return process, session.now()
+
+        self._process, self._beat_at = self._database.transact(register)
+        self._beats_next = clock.monotonic() + BEAT_EVERY
+        log.info("daemon started process=%s environment=%s", self._process.id, self._options.environment)
+
+    def _guarded_step(self) -> float:
+        """One step; returns the seconds to sleep after it."""
+        try:
+            return self._step()
+        except DatabaseUnavailable as error:
+            log.warning("daemon waits for the database: %s", error)
+        except Exception:
+            log.exception("daemon step failed; trying each due schedule alone")
+            self._settle_one_by_one()
+        return AFTER_TROUBLE
+
+    def _step(self) -> float:
+        look = ticking.look(self._database)
+        self._beat(look.now)
+        if look.is_due:
+            return self._settle()
+        self._upkeep()
+        return _until_next(look)
+
+    def _settle(self) -> float:
+        settled = ticking.tick(self._database, self._living())
+        if any(firing.jobs for firing in settled.firings):
+            self._on_enqueued()
+        return BETWEEN_BATCHES
+
+    def _settle_one_by_one(self) -> None:
+        try:
+            ticking.tick_one_by_one(self._database, self._living())
+            self._on_enqueued()
+        except DatabaseUnavailable as error:
+            log.warning("daemon waits for the database: %s", error)
+
+    def _living(self) -> Registered:
+        if self._process is None:
+            raise RuntimeError("the daemon has not begun")
+        return self._process
+
+    def _beat(self, now: datetime) -> None:
+        """Beat every ten seconds.  After a silence of more than a minute a new life begins: the gap stays on record."""
+        if self._beat_at is not None and now - self._beat_at > SILENT_AFTER:
+            log.warning(
+                "daemon was silent process=%s seconds=%.0f", self._living().id, (now - self._beat_at).total_seconds()
+            )
+            self._begin_life()
+        if clock.monotonic() < self._beats_next:
+            return
+
+        def beat(session: Session) -> datetime:
+            processes.beat(session, self._living())
+            for lost in self._leases.look(session):
+                log.warning(
+                    "job run lost run=%d worker=%s silent=%.0fs", lost.run_id, lost.process_id, lost.silent_seconds
+                )
+            return session.now()
+
+        self._beat_at = self._database.transact(beat)
+        self._beats_next = clock.monotonic() + min(BEAT_EVERY, self._options.lease_seconds / 4)
+
+    def _upkeep(self) -> None:
+        """Take up changed definitions at once; repair every poll interval."""
+        if (news := self._watch.take()) is not None:
+            self._take_up(news)
+        if clock.monotonic() >= self._upkeep_next:
+            self._upkeep_next = clock.monotonic() + self._options.poll_interval.total_seconds()
+            self._database.transact(settlement.repair)
+
+    def _take_up(self, news: News) -> None:
+        if news.definitions is None:
+            for problem in news.problems:
+                log.error("definitions invalid, the last good ones stay in force: %s", problem)
+            self._database.transact(lambda session: processes.report_errors(session, self._living(), news.problems))
+            return
+        is_first = self._held is None
+        definitions = self._held = news.definitions.for_environment(self._options.environment)
+        log.info("Loaded %d schedule definitions from code", len(definitions.schedules))
+        try:
+            changes = self._database.transact(lambda session: self._sync(session, definitions, is_first))
+        except Refused as refusal:
+            log.error("definitions not written: %s", refusal)
+            problem = file_problem(Place(definitions.source), str(refusal))
+            self._database.transact(lambda session: processes.report_errors(session, self._living(), [problem]))
+        else:
+            _log_changes(changes)
+
+    def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> tuple[Change, ...]:
+        """Write them to the tables, unless this daemon has just started with definitions that others replaced: then a
+        rolling deploy is under way, and the old ones must not come back."""
+        process = self._living()
+        processes.hold_definitions(session, process, definitions, session.now())
+        in_force = installation.definitions_in_force(session)
+        if (
+            is_first
+            and in_force is not None
+            and sync.was_replaced(session, definitions)
+            and processes.living_daemon_holds(session, in_force.fingerprint, other_than=process.id)
+        ):
+            log.warning(
+                "definitions not written: newer ones are in force held=%s in_force=%s",
+                definitions.fingerprint[:12], in_force.fingerprint[:12],
+            )  # fmt: skip
+            return ()
+        by = f"daemon:{process.id}"
+        synced = sync.sync(session, definitions, process.environment, by=by, process_id=process.id)
+        ticking.log_firings(self._database, synced.settled.firings)
+        return synced.changes
+
+
+def _until_next(look: DueLook) -> float:
+    if look.next_due_at is None:
+        return LONGEST_SLEEP
+    return min(LONGEST_SLEEP, max(0.0, (look.next_due_at - look.now).total_seconds()))
+
+
+def _log_changes(changes: Sequence[Change]) -> None:
+    for change in changes:
+        fields = ",".join(field.name for field in change.fields)
+        log.info("definition %s %s=%s fields=%s", _PAST[change.kind], change.thing, change.id, fields or "-")
+
+
+_PAST = {
+    ChangeKind.ADD: "added",
+    ChangeKind.CHANGE: "changed",
+    ChangeKind.ARCHIVE: "archived",
+    ChangeKind.RESTORE: "restored",
+}

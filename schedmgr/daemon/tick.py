@@ -1,0 +1,79 @@
+"""One pass: look, claim what is due, decide, record; all that it decides in one transaction."""
+
+import logging
+from collections.abc import Sequence
+
+from schedmgr.core import locking, phrases, processes, settlement
+from schedmgr.core.enqueue import Firing
+from schedmgr.core.locking import DueLook
+from schedmgr.core.processes import Registered
+from schedmgr.core.settlement import Settlement
+from schedmgr.database.engine import Database, Session
+from schedmgr.errors import DatabaseUnavailable
+from schedmgr.vocabulary import Decision
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Schedules that one transaction decides: large enough to be fast, small enough not to keep others waiting."""
+
+
+def look(database: Database) -> DueLook:
+    """The database's clock and what is due next: one indexed read, no write."""
+    with database.read() as session:
+        return locking.look(session)
+
+
+def tick(database: Database, process: Registered, *, limit: int = BATCH) -> Settlement:
+    """Claim the longest due schedules and settle them: firings, job runs, accounted_until, next run, together."""
+
+    def settle(session: Session) -> Settlement:
+        due = locking.claim_due(session, session.now(), limit)
+        processes.beat(session, process)
+        return settlement.settle(session, due, process_id=process.id)
+
+    settled = database.transact(settle)
+    log_firings(database, settled.firings)
+    return settled
+
+
+def tick_one_by_one(database: Database, process: Registered, *, limit: int = BATCH) -> Settlement:
+    """Settle due schedules each in a transaction of its own, so that one which cannot be settled stops no other."""
+    with database.read() as session:
+        due = locking.claim_due(session, session.now(), limit)
+    settled = [_settle_alone(database, process, schedule_id) for schedule_id in due]
+    firings = tuple(firing for one in settled for firing in one.firings)
+    log_firings(database, firings)
+    return Settlement(firings, tuple(repair for one in settled for repair in one.repairs))
+
+
+def _settle_alone(database: Database, process: Registered, schedule_id: str) -> Settlement:
+    def settle(session: Session) -> Settlement:
+        locking.lock_schedules(session, [schedule_id])
+        return settlement.settle(session, [schedule_id], process_id=process.id)
+
+    try:
+        return database.transact(settle)
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        log.exception("schedule not settled schedule=%s", schedule_id)
+        return Settlement((), ())
+
+
+def log_firings(database: Database, firings: Sequence[Firing]) -> None:
+    """One line a firing."""
+    now = database.approximate_now()
+    for firing in firings:
+        due = phrases.iso(firing.scheduled_for) if firing.scheduled_for else "by hand"
+        if firing.decision is Decision.ENQUEUED and firing.scheduled_for is not None:
+            late = (now - firing.scheduled_for).total_seconds()
+            log.info(
+                "firing enqueued schedule=%s scheduled_for=%s job_runs=%d late=%.3fs",
+                firing.schedule_id, due, len(firing.jobs), late,
+            )  # fmt: skip
+        else:
+            log.info(
+                "firing skipped schedule=%s scheduled_for=%s reason=%s missed=%d detail=%r",
+                firing.schedule_id, due, firing.reason, firing.missed_count, firing.detail,
+            )  # fmt: skip
