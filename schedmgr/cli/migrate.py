@@ -1,0 +1,17 @@
+"""`schedmgr migrate`."""
+
+import click
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to this program's revision.  All of it, or nothing."""
+    from schedmgr.database import migrate as migrations
+    from schedmgr.database.engine import Database
+    from schedmgr.settings import Settings
+
+    before, after = migrations.migrate(Database.of(Settings.load()))
+    if before == after:
+        click.echo(f"The database is at migration {after} already.")
+    else:
+        click.echo(f"The database is at migration {after} now.")

@@ -1,0 +1,50 @@
+"""The database as a command opens it, and who asks."""
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from schedmgr.core.audit import Requester
+from schedmgr.database import migrate
+from schedmgr.database.engine import Database
+from schedmgr.errors import DatabaseNotReady
+from schedmgr.settings import Settings
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[Database]:
+    """The database of the settings, at this program's revision.
+
+    Raises DatabaseNotReady if it is not, and DatabaseUnavailable if it does not answer.
+    """
+    settings = settings or Settings.load()
+    require_file(settings)
+    database = Database.of(settings)
+    try:
+        migrate.require_current(database)
+        yield database
+    finally:
+        database.close()
+
+
+def require_file(settings: Settings) -> None:
+    """Raises DatabaseNotReady for a SQLite file that does not exist: opening it would leave an empty one behind."""
+    file = Path(unquote(urlsplit(settings.database_url).path)[1:])
+    if not file.exists():
+        raise DatabaseNotReady(f"There is no database at {file.absolute()} yet. Run: schedmgr migrate")
+
+
+def requester() -> Requester:
+    """The person at this command line."""
+    return Requester(who=f"cli:{_user()}@{socket.gethostname()}", origin="command line")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

@@ -1,0 +1,21 @@
+"""`schedmgr web`."""
+
+import click
+
+
+@click.command()
+def web() -> None:
+    """Serve the pages, until stopped."""
+    from schedmgr.cli import logs
+    from schedmgr.cli.opening import opened
+    from schedmgr.core import accounts
+    from schedmgr.settings import Settings
+
+    settings = Settings.load()
+    logs.set_up(settings, logs.Audience.LOG)
+    with opened(settings) as database:
+        accounts.create_first_admin(database, settings)
+
+    from schedmgr.web import server
+
+    server.serve(settings)
