@@ -5,8 +5,9 @@ it has ended.  Being the subreaper of this one attempt alone is how a daemonised
 the kernel says so, whatever the job does to its environment, parents or sessions.  Its connection to the worker is
 the attempt's lifeline: when that closes, everything is killed at once.
 
-Messages from the worker: the order, then `{"stop": cause, "grace": seconds}` and `{"deadline": boot seconds}`.
-Messages to it: `{"started": pid}` or `{"refused": errno, "text": why}`, then `{"ended": exit status, "cause": ...}`.
+Messages to the worker: `{"ready": pid}`; upon the order `{"started": pid}` or `{"refused": errno, "text": why}`; at
+the end `{"ended": exit status, "cause": ...}`.  Messages from it: the order, once it has heard that the keeper is
+ready, so that an order is never given twice; then `{"stop": cause, "grace": seconds}` and `{"deadline": boot seconds}`.
 """
 
 import math
@@ -29,7 +30,6 @@ from schedmgr.worker.descendants import (
 from schedmgr.worker.signals import Wakeups
 from schedmgr.worker.wire import Message, Wire
 
-KILL_GRACE = 10.0  # seconds from TERM to KILL
 LINGER = 0.5  # seconds that what the leader left behind gets to end by itself: `sort > >(tee log)` is no daemon
 LOOK = 0.5  # seconds at most between two looks at the deadline: a wait does not count the time of a suspended host
 
@@ -54,6 +54,7 @@ class Order:
     cwd: str
     timeout: float | None
     deadline: float
+    kill_grace: float  # seconds from TERM to KILL after the timeout
 
     def message(self) -> Message:
         """As it goes over the wire."""
@@ -72,6 +73,7 @@ def keep(worker: Wire, out: int, err: int) -> None:
     """
     adopt_orphans()
     wakeups = Wakeups()
+    worker.send({"ready": os.getpid()})
     messages = worker.receive()
     while messages == []:  # a large environment comes in pieces
         messages = worker.receive()
@@ -116,6 +118,7 @@ class _Attempt:
         self.selector.register(wakeups, selectors.EVENT_READ)
         self.deadline = order.deadline
         self.timeout_at = math.inf if order.timeout is None else time.monotonic() + order.timeout
+        self.kill_grace = order.kill_grace
         self.kill_at = math.inf
         self.kill_pause = _FIRST_PAUSE
         self.cause: Cause | None = None
@@ -181,7 +184,7 @@ class _Attempt:
             self.stop(Cause.LEASE, grace=0)
         if time.monotonic() >= self.timeout_at:
             self.timeout_at = math.inf
-            self.stop(Cause.TIMEOUT, grace=KILL_GRACE)
+            self.stop(Cause.TIMEOUT, grace=self.kill_grace)
         if time.monotonic() >= self.kill_at:
             self.signal(signal.SIGKILL)
             self.kill_at = time.monotonic() + self.kill_pause

@@ -67,7 +67,11 @@ class OutputSink(Protocol):
     """Where output goes."""
 
     def write(self, flush: Flush) -> None:
-        """Store it.  If this raises, the same flush comes again, later; its chunks may then exist already."""
+        """Store it.  May take its time.
+
+        If it raises, the same flush comes again half a second later, and once more at the end of the attempt, then no
+        more; the chunks of one that comes again may exist already.
+        """
 
 
 class Capture:
@@ -76,9 +80,10 @@ class Capture:
     `feed` and `close` belong to the thread that reads the pipes, and never wait; `write_out` to the attempt's own.
     """
 
-    def __init__(self, sink: OutputSink, *, run_id: int) -> None:
+    def __init__(self, sink: OutputSink, *, run_id: int, spacing: float = FLUSH_SECONDS) -> None:
         self._sink = sink
         self._run_id = run_id
+        self._spacing = spacing  # seconds between two flushes, the last one apart
         self._pending = _Pending()
         self._shelf = _Shelf()
         self._refused: Flush | None = None
@@ -101,10 +106,10 @@ class Capture:
         """Hand everything to the sink as it comes, at most twice a second.  Returns after `close` and the rest."""
         while not self._closed.is_set():
             with self._changed:
-                self._changed.wait_for(lambda: self._closed.is_set() or self._pending)
+                self._changed.wait_for(lambda: self._closed.is_set() or self._pending or self._refused)
             if not self._closed.is_set():
                 self._flush()
-                self._closed.wait(FLUSH_SECONDS)
+                self._closed.wait(self._spacing)
         if self._refused is None or self._flush():
             self._flush(last=True)
 
@@ -115,8 +120,8 @@ class Capture:
             return True
         try:
             self._sink.write(flush)
-        except Exception:  # whatever its database met: the job goes on
-            log.warning("output not stored run=%d", self._run_id, exc_info=True)
+        except Exception as error:  # whatever its database met: the job goes on
+            log.warning("output not stored run=%d error=%r", self._run_id, error)
             self._refused = flush
             return False
         self._refused = None

@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,17 +23,18 @@ from typing import Self
 
 from schedmgr.worker import outcomes
 from schedmgr.worker.descendants import signal_group
-from schedmgr.worker.guard import SERIAL, guard_command
-from schedmgr.worker.keeper import KILL_GRACE, Cause, Order
+from schedmgr.worker.guard_process import GuardProcess
+from schedmgr.worker.keeper import Cause, Order
 from schedmgr.worker.outcomes import Outcome
 from schedmgr.worker.output import Capture, OutputSink, Stream
 from schedmgr.worker.wire import Message, Wire
 
-PATIENCE = 30.0  # seconds; a guard that has not answered by then hangs, and is replaced
+KILL_GRACE = 10.0  # seconds from TERM to KILL
+PATIENCE = 10.0  # seconds; a guard that has not answered by then hangs, and is replaced
 
 _READ_BYTES = 65_536
 _LAST_READS = 64  # of a pipe whose attempt is over, but which something outside of it still holds
-_SEND_SECONDS = 5.0
+_TRIES = 3
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,13 @@ class AttemptSpec:
     cwd: str | None  # relative to the worker's; None: the worker's
     timeout: float | None  # seconds
     deadline: float  # the lease's end in `keeper.boot_seconds()`: all of it is killed then unless renewed
+    kill_grace: float = KILL_GRACE  # seconds from TERM to KILL after a timeout
 
     def order(self) -> Order:
         """As the keeper takes it."""
         command = self.command if isinstance(self.command, str) else list(self.command)
-        return Order(command, dict(self.env), str(Path(self.cwd or ".").absolute()), self.timeout, self.deadline)
+        directory = str(Path(self.cwd or ".").absolute())
+        return Order(command, dict(self.env), directory, self.timeout, self.deadline, self.kill_grace)
 
 
 class Execution:
@@ -98,7 +100,7 @@ class Execution:
 
     def _tell(self, message: Message) -> None:
         if self._wire is not None:
-            self._wire.send(message, timeout=_SEND_SECONDS)
+            self._wire.send(message)
 
     def _write_out(self) -> None:
         self.capture.write_out()
@@ -112,26 +114,51 @@ class Execution:
 
 
 @dataclass(slots=True, eq=False)
-class _Channel:
-    """What the worker holds of a running attempt."""
+class _Keeper:
+    """The worker's ends of what a keeper holds."""
 
-    guard: "_GuardProcess"
+    guard: GuardProcess
     serial: int
-    order: Order
     wire: Wire
     pipes: dict[Stream, int]
+
+    def close(self) -> None:
+        self.wire.close()
+        for pipe in self.pipes.values():
+            os.close(pipe)
+
+
+@dataclass(slots=True, eq=False)
+class _Channel:
+    """A running attempt as the thread sees it."""
+
+    keeper: _Keeper
+    order: Order
     execution: Execution
-    waits_since: float | None  # monotonic: for the start, or after its keeper vanished; None: all is well
+    vanished_at: float | None = None  # monotonic; when its keeper did, until the guard says that nothing is left
+
+    @property
+    def guard(self) -> GuardProcess:
+        return self.keeper.guard
+
+    @property
+    def wire(self) -> Wire:
+        return self.keeper.wire
+
+    @property
+    def pipes(self) -> dict[Stream, int]:
+        return self.keeper.pipes
 
 
 class Guard:
     """Starts attempts through a guard process, and starts that when there is none, or no longer."""
 
-    def __init__(self, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, now: Callable[[], datetime], patience: float = PATIENCE) -> None:
         self._now = now
+        self._patience = patience
         self._serials = itertools.count(1)
         self._starting = threading.Lock()
-        self._process: _GuardProcess | None = None
+        self._process: GuardProcess | None = None
         self._channels: set[_Channel] = set()
         self._selector = selectors.DefaultSelector()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -154,21 +181,20 @@ class Guard:
         """
         try:
             order = spec.order()
-            guard, serial, wire, pipes = self._hand_over()
+            keeper = self._find_keeper()
         except OSError as error:
             execution = Execution(spec, None, sink, on_end)
-            execution.end(outcomes.vanished(f"the worker could not reach its guard process: {error}"))
+            execution.end(outcomes.vanished(f"the worker could not start it: {error}"))
             return execution
-        execution = Execution(spec, wire, sink, on_end)
-        channel = _Channel(guard, serial, order, wire, pipes, execution, time.monotonic())
-        self._request(lambda: self._watch(channel))
-        wire.send(order.message(), timeout=PATIENCE)
+        execution = Execution(spec, keeper.wire, sink, on_end)
+        self._request(lambda: self._watch(_Channel(keeper, order, execution)))
+        keeper.wire.send(order.message())
         return execution
 
     def close(self) -> None:
         """Kill what still runs, hear of its end, and let the guard process go.  Nothing may be run afterwards."""
         self._request(self._begin_to_close)
-        self._thread.join(PATIENCE)
+        self._thread.join(self._patience)
         if self._process is not None:
             self._process.end()  # which kills keepers that hang, and what they kept
 
@@ -178,8 +204,17 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hand_over(self) -> "tuple[_GuardProcess, int, Wire, dict[Stream, int]]":
-        """Have a keeper forked that holds the other ends."""
+    def _find_keeper(self) -> "_Keeper":
+        """One that is ready for an order.  A guard that dies or hangs meanwhile has started nothing: ask another."""
+        for _ in range(_TRIES):
+            keeper = self._fork_keeper()
+            if keeper.wire.receive() is not None:
+                return keeper
+            keeper.close()
+            keeper.guard.kill()
+        raise ChildProcessError(f"no guard process answered, {_TRIES} were tried")
+
+    def _fork_keeper(self) -> "_Keeper":
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as on_failure:
             ours, connection = socket.socketpair()
             theirs.callback(connection.close)
@@ -189,15 +224,13 @@ class Guard:
             with self._starting:
                 serial = next(self._serials)
                 guard = self._living_process()
-                if not guard.start_keeper(serial, [connection.fileno(), out_end, err_end]):
-                    guard = self._living_process()  # the former one has just died
-                    guard.start_keeper(serial, [connection.fileno(), out_end, err_end])
+                guard.start_keeper(serial, [connection.fileno(), out_end, err_end])
             on_failure.pop_all()
-            return guard, serial, Wire(ours), {"out": out, "err": err}
+            return _Keeper(guard, serial, Wire(ours, patience=self._patience), {"out": out, "err": err})
 
-    def _living_process(self) -> "_GuardProcess":
+    def _living_process(self) -> GuardProcess:
         if self._process is None or self._process.is_dead:
-            guard = self._process = _GuardProcess()
+            guard = self._process = GuardProcess()
             self._request(lambda: self._register(guard.connection, lambda: self._hear_guard(guard)))
         return self._process
 
@@ -215,9 +248,9 @@ class Guard:
     def _serve(self) -> None:
         with self._selector, self._woken, self._waker:
             while not (self._closing and not self._channels):
-                for key, _ in self._selector.select(1.0 if self._someone_waits() else None):
+                for key, _ in self._selector.select(1.0 if self._vanished() else None):
                     key.data()
-                self._replace_hanging()
+                self._kill_hanging_guards()
 
     def _register(self, source: "socket.socket | Wire | int", handler: Callable[[], object]) -> None:
         self._selector.register(source, selectors.EVENT_READ, handler)
@@ -229,7 +262,6 @@ class Guard:
 
     def _watch(self, channel: _Channel) -> None:
         self._channels.add(channel)
-        channel.guard.channels[channel.serial] = channel
         self._register(channel.wire, lambda: self._hear_keeper(channel))
         for stream in channel.pipes:
             self._watch_pipe(channel, stream)
@@ -263,7 +295,6 @@ class Guard:
         for message in messages or ():
             if "started" in message:
                 channel.execution.pid = message["started"]
-                channel.waits_since = None
             else:
                 self._end(channel, _outcome(channel.order, message))
                 return
@@ -273,18 +304,18 @@ class Guard:
     def _keeper_vanished(self, channel: _Channel) -> None:
         self._selector.unregister(channel.wire)
         channel.wire.close()
-        channel.waits_since = time.monotonic()  # until the guard says that nothing is left of it
-        if channel.guard.is_dead or channel.serial in channel.guard.cleared:
+        channel.vanished_at = time.monotonic()
+        if channel.guard.is_dead or channel.keeper.serial in channel.guard.cleared:
             self._lose(channel)
 
-    def _hear_guard(self, guard: "_GuardProcess") -> None:
+    def _hear_guard(self, guard: GuardProcess) -> None:
         serials = guard.receive()
         if serials is None:
             self._selector.unregister(guard.connection)
             guard.end()
-            log.warning("guard process ended guard=%d attempts=%d", guard.pid, len(guard.channels))
-        for channel in list(guard.channels.values()):
-            if channel.wire.fileno() == -1 and (serials is None or channel.serial in serials):
+            log.warning("guard process ended guard=%d", guard.pid)
+        for channel in self._vanished():
+            if channel.guard is guard and (serials is None or channel.keeper.serial in serials):
                 self._lose(channel)
 
     def _lose(self, channel: _Channel) -> None:
@@ -299,81 +330,21 @@ class Guard:
                     break
             if stream in channel.pipes:
                 self._close_pipe(channel, stream)
-        if channel.wire.fileno() != -1:
+        if channel.vanished_at is None:
             self._selector.unregister(channel.wire)
             channel.wire.close()
         self._channels.discard(channel)
-        channel.guard.forget(channel.serial)
+        channel.guard.cleared.discard(channel.keeper.serial)
         channel.execution.end(outcome)
 
-    def _someone_waits(self) -> bool:
-        return any(channel.waits_since is not None for channel in self._channels)
+    def _vanished(self) -> list[_Channel]:
+        return [channel for channel in self._channels if channel.vanished_at is not None]
 
-    def _replace_hanging(self) -> None:
-        """Kill a guard process that hangs: the connections that it holds close, and so those attempts get their end."""
-        patient_since = time.monotonic() - PATIENCE
-        for channel in self._channels:
-            if channel.waits_since is not None and channel.waits_since < patient_since:
+    def _kill_hanging_guards(self) -> None:
+        """One that does not clear up after a keeper: without it we do."""
+        for channel in self._vanished():
+            if channel.vanished_at is not None and time.monotonic() - channel.vanished_at > self._patience:
                 channel.guard.kill()
-
-
-class _GuardProcess:
-    """One guard process and the worker's connection to it."""
-
-    def __init__(self) -> None:
-        self.connection, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                guard_command(theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self.connection.settimeout(_SEND_SECONDS)
-        self.pid = self._process.pid
-        self.is_dead = False
-        self.channels: dict[int, _Channel] = {}
-        self.cleared: set[int] = set()  # serials of vanished keepers of which nothing is left
-
-    def start_keeper(self, serial: int, descriptors: list[int]) -> bool:
-        """False: it is dead."""
-        try:
-            socket.send_fds(self.connection, [SERIAL.pack(serial)], descriptors)
-        except ConnectionError:
-            self.is_dead = True
-        return not self.is_dead
-
-    def receive(self) -> set[int] | None:
-        """Serials of keepers that were killed, once nothing is left of their attempts.  None: the guard died."""
-        try:
-            data = self.connection.recv(1024 * SERIAL.size)
-        except ConnectionError:
-            data = b""
-        if not data:
-            return None
-        serials = {serial for (serial,) in SERIAL.iter_unpack(data)}
-        self.cleared |= serials
-        return serials
-
-    def forget(self, serial: int) -> None:
-        """That attempt is over."""
-        self.channels.pop(serial, None)
-        self.cleared.discard(serial)
-
-    def kill(self) -> None:
-        """It hangs."""
-        self._process.kill()
-
-    def end(self) -> None:
-        """Hang up and see it gone."""
-        self.is_dead = True
-        self.connection.close()
-        try:
-            self._process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def _pipe(theirs: contextlib.ExitStack, on_failure: contextlib.ExitStack) -> tuple[int, int]:

@@ -11,9 +11,13 @@ _READ_BYTES = 65_536
 
 
 class Wire:
-    """One end of such a connection.  `send` may be called from any thread, `receive` from one."""
+    """One end of such a connection.  `send` may be called from any thread, `receive` from one.
 
-    def __init__(self, end: socket.socket) -> None:
+    Both give up after `patience` seconds (None: never), as if the other end were gone.
+    """
+
+    def __init__(self, end: socket.socket, *, patience: float | None = None) -> None:
+        end.settimeout(patience)
         self._end = end
         self._unfinished = b""
         self._sending = threading.Lock()
@@ -22,15 +26,14 @@ class Wire:
         """For a selector; -1 once closed."""
         return self._end.fileno()
 
-    def send(self, message: Message, *, timeout: float | None = None) -> bool:
-        """Whether the message went out; False: the other end is gone, or took none of it for `timeout` seconds.
+    def send(self, message: Message) -> bool:
+        """Whether the message went out; False: the other end is gone.
 
         Environment values may hold bytes that are no UTF-8 (lone surrogates in Python): escapes carry those through.
         """
         line = json.dumps(message).encode() + b"\n"
         with self._sending:
             try:
-                self._end.settimeout(timeout)
                 self._end.sendall(line)
             except OSError:
                 return False
@@ -40,7 +43,7 @@ class Wire:
         """Every message completed by what can be read now, waiting if there is nothing yet.  None: the end."""
         try:
             data = self._end.recv(_READ_BYTES)
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             data = b""
         if not data:
             return None
