@@ -281,7 +281,8 @@ class Schedule(Definition):
         """What its mode does not take, and policies or instants that exclude each other."""
         if "execution_mode" in sound:
             yield from self._wrong_targets()
-        if "catch_up_limit" in sound and self.missed in (Missed.SKIP, Missed.RUN_ONCE):
+        limit_is_given = "catch_up_limit" in sound and self.catch_up_limit != Schedule.catch_up_limit
+        if limit_is_given and self.missed in (Missed.SKIP, Missed.RUN_ONCE):
             yield "catch_up_limit", f"Only missed='catch_up' has it; this schedule has missed='{self.missed}'."
         if {"starts_at", "ends_at"} <= sound and self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             yield "ends_at", "It must be later than starts_at: nothing would ever be due."
