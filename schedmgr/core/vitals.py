@@ -1,0 +1,265 @@
+"""What the tables say about the life of the whole installation: the facts behind health, banners and metrics.
+
+A handful of queries; none of them grows with the history, nor with what is waiting.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, case, func, or_, select
+
+from schedmgr.core import installation, locking, settlement
+from schedmgr.core.installation import InForce
+from schedmgr.core.processes import SILENT_AFTER
+from schedmgr.database.engine import Session
+from schedmgr.database.models import JobRun, JobSchedule, Pause, Process
+from schedmgr.vocabulary import ProcessRole, RunStatus
+
+REPAIRS_SHOWN = timedelta(hours=1)
+STALE_SHOWN = timedelta(hours=1)
+"""A process that fell silent longer ago is history: someone replaced it elsewhere, or let it go."""
+RUNS_LOOKED_AT = timedelta(hours=24)
+DUE_LOOKED_AT = 20
+"""So many of the longest due schedules are worked out anew; a stored next run may be wrong."""
+
+JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
+"""Ends that say whether a job works; a cancelled or skipped run says nothing about that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a process, as far as its row tells."""
+
+    id: str
+    role: ProcessRole
+    host: str
+    pid: int
+    version: str
+    environment: str
+    started_at: datetime
+    beat_at: datetime
+    stopped_at: datetime | None
+    clock_offset: float  # seconds that its host's clock is ahead of the database's
+    concurrency: int
+    definitions: Mapping[str, Any] | None  # source, fingerprint, loaded_at, schedules
+    definitions_errors: tuple[Mapping[str, Any], ...]  # as Problem.as_data gives them
+
+    def is_living(self, now: datetime) -> bool:
+        """Whether it has not ended and beat lately."""
+        return self.stopped_at is None and now - self.beat_at <= SILENT_AFTER
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it has places for job runs."""
+        return self.role is not ProcessRole.WEB and self.concurrency > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A schedule with an occurrence that nobody has decided yet."""
+
+    schedule_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A schedule whose stored next run was put right."""
+
+    schedule_id: str
+    at: datetime
+    repair: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Ended runs of a span: `failed` includes timed out and lost ones."""
+
+    succeeded: int = 0
+    failed: int = 0
+    most_failing: str | None = None
+    """The job with the most failed ones."""
+
+    @property
+    def judged(self) -> int:
+        """All of them."""
+        return self.succeeded + self.failed
+
+    @property
+    def success_percent(self) -> float | None:
+        """How many of a hundred succeeded; None if there was none."""
+        return 100 * self.succeeded / self.judged if self.judged else None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Runs that have not ended.  Waiting ones could start now: they wait neither for a retry nor for a jitter."""
+
+    waiting: int = 0
+    longest_waiting_since: datetime | None = None
+    running: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The pause that holds now."""
+
+    from_at: datetime
+    until_at: datetime | None
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """All that a verdict may depend on.  Instants are UTC, by the database's clock."""
+
+    now: datetime
+    last_daemon: Life | None = None
+    """The daemon that beat last, ended or not; None: no daemon has ever run."""
+    processes: tuple[Life, ...] = ()
+    """Those that beat within the last hour, ended or not; the newest beat first."""
+    oldest_due: Due | None = None
+    overdue: int = 0
+    """Schedules that have been due for over a minute."""
+    enabled: int = 0
+    repaired: tuple[Repaired, ...] = ()  # within the last hour, newest first
+    runs: Runs = Runs()  # of the last 24 hours
+    queue: Queue = Queue()
+    paused: Paused | None = None
+    in_force: InForce | None = None
+    """The definitions that the tables hold; None before the first sync."""
+
+    def living(self, *roles: ProcessRole) -> tuple[Life, ...]:
+        """The processes that live, of these roles or of all."""
+        return tuple(life for life in self.processes if life.is_living(self.now) and (not roles or life.role in roles))
+
+    @property
+    def stale(self) -> tuple[Life, ...]:
+        """Processes that fell silent without ending, and that none on the same host has replaced since."""
+        return tuple(
+            life
+            for life in self.processes
+            if life.stopped_at is None and not life.is_living(self.now) and not self._is_replaced(life)
+        )
+
+    def _is_replaced(self, life: Life) -> bool:
+        return any(
+            other.role is life.role and other.host == life.host and other.started_at >= life.beat_at
+            for other in self.processes
+        )
+
+
+def vitals(session: Session) -> Vitals:
+    """The facts of this moment."""
+    now = session.now()
+    enabled, overdue = _schedule_counts(session)
+    return Vitals(
+        now=now,
+        last_daemon=_last_daemon(session),
+        processes=tuple(_lives(session, _beaten_since(now - STALE_SHOWN))),
+        oldest_due=_oldest_due(session),
+        overdue=overdue,
+        enabled=enabled,
+        repaired=_repaired(session, now - REPAIRS_SHOWN),
+        runs=_runs(session, now - RUNS_LOOKED_AT),
+        queue=_queue(session),
+        paused=_paused(session),
+        in_force=installation.definitions_in_force(session),
+    )
+
+
+_LIFE = (
+    Process.id,
+    Process.role,
+    Process.host,
+    Process.pid,
+    Process.version,
+    Process.environment,
+    Process.started_at,
+    Process.beat_at,
+    Process.stopped_at,
+    Process.clock_offset,
+    Process.concurrency,
+    Process.definitions,
+    Process.definitions_errors,
+)
+
+
+def _beaten_since(since: datetime) -> Select[Any]:
+    """By role, so that the index on role and beat serves."""
+    return select(*_LIFE).where(Process.role.in_(list(ProcessRole)), Process.beat_at >= since)
+
+
+def _lives(session: Session, query: Select[Any]) -> list[Life]:
+    rows = session.execute(query.order_by(Process.beat_at.desc(), Process.started_at.desc()))
+    return [Life(**{**row, "definitions_errors": tuple(row["definitions_errors"] or ())}) for row in rows.mappings()]
+
+
+def _last_daemon(session: Session) -> Life | None:
+    found = _lives(session, select(*_LIFE).where(Process.role == ProcessRole.DAEMON).limit(1))
+    return found[0] if found else None
+
+
+def _oldest_due(session: Session) -> Due | None:
+    """By what is accounted for, not by the stored next run, which is only its index."""
+    now = session.now()
+    due = select(JobSchedule.id).where(locking.due(now)).order_by(JobSchedule.next_run_at).limit(DUE_LOOKED_AT)
+    states = settlement.schedules(session, list(session.scalars(due)))
+    found = [Due(state.id, at) for state in states if (at := settlement.next_run(state)) is not None and at <= now]
+    return min(found, key=lambda one: one.due_at, default=None)
+
+
+def _schedule_counts(session: Session) -> tuple[int, int]:
+    """How many schedules are on, and how many of them are overdue."""
+    enabled = select(func.count()).where(JobSchedule.enabled, JobSchedule.archived_at.is_(None))
+    overdue = select(func.count()).where(locking.due(session.now() - SILENT_AFTER))
+    return session.scalar(enabled) or 0, session.scalar(overdue) or 0
+
+
+def _repaired(session: Session, since: datetime) -> tuple[Repaired, ...]:
+    rows = session.execute(
+        select(JobSchedule.id, JobSchedule.repaired_at, JobSchedule.repair)
+        .where(JobSchedule.repaired_at >= since)
+        .order_by(JobSchedule.repaired_at.desc())
+    )
+    return tuple(Repaired(id, at, repair or "") for id, at, repair in rows if at is not None)
+
+
+def _runs(session: Session, since: datetime) -> Runs:
+    """Counted by job and end: as many rows as there are jobs, however many runs there were."""
+    has_succeeded = case((JobRun.status == RunStatus.SUCCEEDED, True), else_=False)
+    rows = session.execute(
+        select(JobRun.job, has_succeeded, func.count())
+        .where(JobRun.status.in_(JUDGED), JobRun.finished_at >= since)
+        .group_by(JobRun.job, has_succeeded)
+    ).all()
+    failures = {job: count for job, succeeded, count in rows if not succeeded}
+    return Runs(
+        succeeded=sum(count for _, succeeded, count in rows if succeeded),
+        failed=sum(failures.values()),
+        most_failing=max(failures, key=lambda job: failures[job], default=None),
+    )
+
+
+def _queue(session: Session) -> Queue:
+    waiting, since = session.execute(
+        select(func.count(), func.min(JobRun.available_at)).where(
+            JobRun.status == RunStatus.QUEUED, JobRun.available_at <= session.now()
+        )
+    ).one()
+    running = session.scalar(select(func.count()).where(JobRun.status == RunStatus.RUNNING))
+    return Queue(waiting, since, running or 0)
+
+
+def _paused(session: Session) -> Paused | None:
+    now = session.now()
+    row = session.execute(
+        select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)
+        .where(Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
+        .order_by(Pause.from_at.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else Paused(*row)
