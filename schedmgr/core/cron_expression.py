@@ -196,15 +196,15 @@ def _parse(text: str, hash_id: str | None) -> Cron:
         times=_times(minutes, hours),
     )
     if not cron.fires():
-        problem = f"{shorten(written[2])} never comes in the months {shorten(written[3])}"
-        raise CronError(fields.DAY.name, written[2], problem, "Change the day or the month; as it is, it never fires.")
+        problem = f"{shorten(written[2])} never comes in month {shorten(written[3])}"
+        raise CronError(fields.DAY.name, written[2], problem, "Change the day or the month, else it never fires.")
     return cron
 
 
 def _split(text: str) -> list[str]:
     """The five fields of an expression or of the macro that it is.  Raises `CronError`."""
     if strange := re.search(r"[^\t -~]", text):
-        problem = f"{shorten(text)} contains the character {shorten(strange.group())!r}"
+        problem = f"{shorten(text)} contains the character '{shorten(strange.group())}'"
         raise CronError(WHOLE, text, problem, "Write plain letters, digits and the signs * / , - # ( ) only.")
     written = text.split()
     if len(written) == 1 and written[0].startswith("@"):

@@ -78,7 +78,7 @@ _MISPLACED = {
     "Day of month": (
         (r"L-\d+", "{part} (days before the last) is not supported", "Write L for the last day of the month."),
         (
-            r".*L.*",
+            r"[^W]*L[^W]*",
             "{part} does not belong here",
             "Write L for the last day; 5L (the last Friday) goes in day of week.",
         ),
