@@ -84,10 +84,11 @@ def decide(facts: Facts) -> tuple[Verdict, ...]:
     """
     if (pause := _pause_at(facts, facts.now)) is not None:
         return tuple(_missed(facts, facts.now, _pause_cause(pause, until=facts.now)))
-    late_until = facts.now - facts.grace - SHORTEST
-    late = list(_late(facts, late_until)) if late_until > facts.accounted_until else []
-    on_time = list(facts.timetable.between(max(facts.accounted_until, late_until), facts.now))
-    made_up, skipped = _made_up(facts, late, on_time)
+    late_until = max(facts.now - facts.grace - SHORTEST, facts.accounted_until)
+    missed = list(_missed_spans(facts, late_until))
+    recent = facts.timetable.between(late_until, facts.now)
+    on_time = [occurrence for occurrence in recent if _pause_at(facts, occurrence) is None]
+    made_up, skipped = _made_up(facts, missed, on_time)
     return (*skipped, *made_up, *_overlapping(facts, on_time, behind=made_up))
 
 
@@ -117,21 +118,32 @@ class _Missed:
     cause: _Cause
 
 
-def _late(facts: Facts, until: datetime) -> Iterator[_Missed]:
-    """What is too late to fire, split where the cause changes."""
+def _missed_spans(facts: Facts, late_until: datetime) -> Iterator[_Missed]:
+    """What is too late to fire, and what was due in a pause, however late; split where the cause changes."""
     after = facts.accounted_until
-    while (first := facts.timetable.after(after)) is not None and first <= until:
+    while (first := _first_missed(facts, after, late_until)) is not None:
         cause = _cause_at(facts, first)
-        end = min(cause.until, until)
+        end = min(cause.until, facts.now if cause.reason is Reason.MISSED_PAUSED else late_until)
+        before = first - SHORTEST
         yield _Missed(
-            after=after,
+            after=before,
             until=end,
             first=first,
-            last=facts.timetable.newest(after, end)[-1],
-            count=facts.timetable.count(after, end),
+            last=facts.timetable.newest(before, end)[-1],
+            count=facts.timetable.count(before, end),
             cause=cause,
         )
         after = end
+
+
+def _first_missed(facts: Facts, after: datetime, late_until: datetime) -> datetime | None:
+    if after < late_until and (late := facts.timetable.after(after)) is not None and late <= late_until:
+        return late
+    for pause in facts.pauses:
+        paused = facts.timetable.after(max(after, late_until, pause.since - SHORTEST))
+        if paused is not None and paused <= facts.now and pause.covers(paused):
+            return paused
+    return None
 
 
 def _cause_at(facts: Facts, instant: datetime) -> _Cause:
@@ -195,8 +207,8 @@ def _skipped(facts: Facts, missed: _Missed, note: str = "") -> Verdict:
     )
 
 
-def _made_up(facts: Facts, late: list[_Missed], on_time: list[datetime]) -> tuple[list[Verdict], list[Verdict]]:
-    """What the missed policy makes of late occurrences: those that fire after all, and those that are skipped.
+def _made_up(facts: Facts, spans: list[_Missed], on_time: list[datetime]) -> tuple[list[Verdict], list[Verdict]]:
+    """What the missed policy makes of missed occurrences: those that fire after all, and those that are skipped.
 
     Only what no pause covered is made up.  Under run_once an occurrence on time is the newest one, and enough.
     """
@@ -204,7 +216,7 @@ def _made_up(facts: Facts, late: list[_Missed], on_time: list[datetime]) -> tupl
     note = f"; beyond catch-up limit ({facts.catch_up_limit})" if facts.missed is Missed.CATCH_UP else ""
     fired: list[Verdict] = []
     skipped: list[Verdict] = []
-    for missed in reversed(late):
+    for missed in reversed(spans):
         wanted = 0 if missed.cause.reason is Reason.MISSED_PAUSED else left
         newest = facts.timetable.newest(missed.after, missed.until, wanted) if wanted else []
         left -= len(newest)
