@@ -1,0 +1,190 @@
+"""A migrated database for each test, a clock that the test moves, and short words for what daemons and people do."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, select, text
+
+from schedmgr.core import actions, processes, settlement, sync
+from schedmgr.core.audit import Requester
+from schedmgr.core.definitions import Definitions, Job, Schedule
+from schedmgr.core.processes import Registered
+from schedmgr.core.settlement import Settlement
+from schedmgr.core.sync import Synced
+from schedmgr.daemon import tick
+from schedmgr.database.engine import Database
+from schedmgr.database.migrate import migrate
+from schedmgr.database.models import JobRun, JobSchedule, ScheduleFiring, SchedulePeriod
+from schedmgr.vocabulary import ProcessRole
+
+PERSON = Requester("cli:ann@desk", "command line")
+ONE_JOB = (Job("tidy", command="true"),)
+
+
+class MovedClock:
+    """The database's clock: the host's, moved by the seconds that a file holds.  It goes on by itself in between."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._write(0.0)
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._offset)
+
+    def set_to(self, instant: datetime) -> None:
+        self._write((instant - datetime.now(UTC)).total_seconds())
+
+    def move(self, **span: float) -> None:
+        """Forward by a span (`minutes=3`), or back by a negative one."""
+        self._write(self._offset + timedelta(**span).total_seconds())
+
+    def _write(self, offset: float) -> None:
+        # Renamed into place: a reader never meets a file that is half written.
+        new = self.file.with_suffix(".new")
+        new.write_text(repr(offset))
+        new.rename(self.file)
+        self._offset = offset
+
+
+class Installation:
+    """One database with its clock.  The daemon here only ticks when it is told to."""
+
+    def __init__(self, database: Database, clock: MovedClock) -> None:
+        self.database = database
+        self.clock = clock
+        self.person = PERSON
+        self._daemon: Registered | None = None
+
+    # What people do
+
+    def sync(
+        self, *schedules: Schedule, jobs: Sequence[Job] = ONE_JOB, environment: str = "development", **how: Any
+    ) -> Synced:
+        definitions = Definitions(tuple(jobs), schedules, (), "definitions.py")
+        return self.database.transact(
+            lambda session: sync.sync(session, definitions, environment, by="cli:ann@desk", **how)
+        )
+
+    def enable(self, *ids: str) -> None:
+        self.database.transact(lambda session: [actions.enable(session, id, PERSON) for id in ids])
+
+    def turned_on(self, *schedules: Schedule, jobs: Sequence[Job] = ONE_JOB) -> None:
+        """Sync these schedules, and turn on each of them."""
+        self.sync(*schedules, jobs=jobs)
+        self.enable(*(schedule.id for schedule in schedules))
+
+    def disable(self, id: str) -> None:
+        self.database.transact(lambda session: actions.disable(session, id, PERSON))
+
+    def pause(self, reason: str = "db failover", until: datetime | None = None) -> None:
+        self.database.transact(lambda session: actions.pause(session, PERSON, reason, until))
+
+    def resume(self) -> None:
+        self.database.transact(lambda session: actions.resume(session, PERSON))
+
+    # What daemons do
+
+    def start_daemon(self, concurrency: int = 4) -> Registered:
+        """A new life of a daemon; the one before beats no more."""
+        self._daemon = self.database.transact(
+            lambda session: processes.register(
+                session, ProcessRole.DAEMON, environment="development", version="1", concurrency=concurrency
+            )
+        )
+        return self._daemon
+
+    def beat(self) -> None:
+        self.database.transact(lambda session: processes.beat(session, self._living()))
+
+    def tick(self) -> Settlement:
+        return tick.tick(self.database, self._living())
+
+    def repair(self) -> None:
+        self.database.transact(settlement.repair)
+
+    def _living(self) -> Registered:
+        return self._daemon or self.start_daemon()
+
+    # What the tables hold
+
+    def firings(self, schedule_id: str) -> list[Row[Any]]:
+        """Oldest occurrence first."""
+        table = ScheduleFiring.__table__
+        return self._rows(
+            select(table).where(table.c.schedule_id == schedule_id).order_by(table.c.scheduled_for, table.c.id)
+        )
+
+    def runs(self, schedule_id: str | None = None) -> list[Row[Any]]:
+        table = JobRun.__table__
+        query = select(table).order_by(table.c.id)
+        return self._rows(query if schedule_id is None else query.where(table.c.schedule_id == schedule_id))
+
+    def schedule(self, id: str) -> Row[Any]:
+        table = JobSchedule.__table__
+        (row,) = self._rows(select(table).where(table.c.id == id))
+        return row
+
+    def periods(self, schedule_id: str) -> list[Row[Any]]:
+        table = SchedulePeriod.__table__
+        return self._rows(select(table).where(table.c.schedule_id == schedule_id).order_by(table.c.id))
+
+    def sql(self, statement: str, **values: Any) -> None:
+        """What somebody does to the tables past the program."""
+        self.database.transact(lambda session: session.execute(text(statement), values))
+
+    def _rows(self, query: Any) -> list[Row[Any]]:
+        with self.database.read() as session:
+            return list(session.execute(query).all())
+
+
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrated once; each test gets a copy, which takes a millisecond instead of a hundred."""
+    file = tmp_path_factory.mktemp("template") / "schedmgr.db"
+    database = Database(f"sqlite:///{file}")
+    migrate(database)
+    database.close()
+    return file
+
+
+@pytest.fixture
+def database_file(_migrated_file: Path, tmp_path: Path) -> Path:
+    """A migrated SQLite database of the test's own."""
+    return Path(shutil.copy(_migrated_file, tmp_path / "schedmgr.db"))
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> MovedClock:
+    """The clock of the test's database."""
+    return MovedClock(tmp_path / "clock")
+
+
+@pytest.fixture
+def open_database(database_file: Path, clock: MovedClock) -> Iterator[Callable[[], Database]]:
+    """Opens one more set of connections to the test's database, as another process would have."""
+    opened: list[Database] = []
+
+    def open() -> Database:
+        opened.append(Database(f"sqlite:///{database_file}", test_clock=clock.file))
+        return opened[-1]
+
+    yield open
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def database(open_database: Callable[[], Database]) -> Database:
+    """The test's database, with its clock."""
+    return open_database()
+
+
+@pytest.fixture
+def installation(database: Database, clock: MovedClock) -> Installation:
+    """The test's database, and what daemons and people do to it."""
+    return Installation(database, clock)
