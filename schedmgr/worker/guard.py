@@ -33,15 +33,18 @@ from schedmgr.worker.wire import Wire
 SERIAL = struct.Struct("!I")  # to the guard, with three descriptors: start a keeper; from it: that keeper left nothing
 
 _DESCRIPTORS = 3  # the keeper's end of its connection, standard output, standard error
-_PATIENCE = 1.0  # seconds that keepers get to kill their attempts once the worker is gone
+_PATIENCE = 0.5  # seconds that keepers get to kill their attempts once the worker is gone
 _PAUSE = 0.05  # seconds between two rounds of KILL
 
 
 def guard_command(connection: int) -> list[str]:
-    """The arguments that start a guard on the inherited socket `connection`."""
+    """The arguments that start a guard on the inherited socket `connection`.
+
+    -P: a module of the user's in the working directory must not be taken for one of Python's.
+    """
     if getattr(sys, "frozen", False):
         return [sys.executable, "guard", str(connection)]
-    return [sys.executable, "-m", "schedmgr.worker.guard", str(connection)]
+    return [sys.executable, "-P", "-m", "schedmgr", "guard", str(connection)]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -144,7 +147,3 @@ class _Guard:
             self.worker.sendall(SERIAL.pack(serial))
         except OSError:
             return  # nobody is left to be told
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -2,7 +2,8 @@
 
 The first 512 KiB (the head) are stored as they come.  Of all that follows only the last 512 KiB (the tail) stay: a
 rolling window, of which older chunks are dropped as newer ones arrive.  So a job may print for ever; memory, stored
-rows and the work of storing stay bounded, and the job never waits for a slow sink.
+rows and the work of storing stay bounded, and the job never waits for a slow sink.  Both measure the text as it is
+stored: bytes that are shown as `\\xff` take the room of four, and fewer of them are kept.
 
 Order is that of arrival here.  Within one stream it is exact; between the two it is as exact as two pipes allow:
 what a job writes to both within the same fraction of a millisecond may change places.
@@ -13,7 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -185,33 +186,61 @@ def _shares_moment(last: _Piece, stream: Stream, size: int, at: datetime) -> boo
     return last.stream == stream and at - last.at < SAME_MOMENT and len(last.data) + size <= CHUNK_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A chunk that the sink holds, without its text."""
+
+    seq: int
+    byte_count: int
+    size: int  # of its text, in bytes: what storing it takes
+
+
 class _Shelf:
     """Which chunks the sink holds, and how pending pieces become the next ones."""
 
     def __init__(self) -> None:
         self._next_seq = 1
         self._next_offset = 0
-        self._head_bytes = 0
-        self._tail: deque[Chunk] = deque()  # without their text
-        self._tail_bytes = 0
+        self._kept_bytes = 0
+        self._head_size = 0
+        self._head_is_full = False
+        self._tail: deque[_Kept] = deque()
+        self._tail_size = 0
         self._decoders: dict[Stream, _Decoder] = {"out": _Decoder(), "err": _Decoder()}
 
     def put(self, pending: _Pending, *, last: bool) -> Flush:
-        head = list(self._chunks(pending.head))
-        tail = list(self._chunks(pending.tail))
-        self._head_bytes += sum(chunk.byte_count for chunk in head)
-        dropped = self._roll(tail)
-        rest = list(self._unfinished(pending)) if last else []
-        left_out = pending.offset - self._head_bytes - self._tail_bytes
-        return Flush((*head, *tail, *rest), dropped, pending.offset, left_out)
+        first_new = self._next_seq
+        chunks = [*self._chunks(pending.head), *self._chunks(pending.tail)]
+        for chunk in chunks:
+            self._shelve(chunk)
+        dropped = self._roll()
+        kept = [chunk for chunk in chunks if chunk.seq not in dropped]
+        if last:
+            kept += self._unfinished(pending)
+        stored_earlier = range(dropped.start, min(dropped.stop, first_new))
+        return Flush(tuple(kept), stored_earlier, pending.offset, pending.offset - self._kept_bytes)
 
-    def _roll(self, chunks: list[Chunk]) -> range:
-        self._tail += (replace(chunk, segments=()) for chunk in chunks)
-        self._tail_bytes += sum(chunk.byte_count for chunk in chunks)
-        first = self._tail[0].seq if self._tail else 0
-        while self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= self._tail.popleft().byte_count
-        return range(first, self._tail[0].seq if self._tail else 0)
+    def _shelve(self, chunk: Chunk) -> None:
+        """Into the head as long as it has room, then into the tail."""
+        size = sum(len(segment.text.encode()) for segment in chunk.segments)
+        self._head_is_full |= chunk.byte_offset >= HEAD_BYTES or self._head_size + size > HEAD_BYTES
+        self._kept_bytes += chunk.byte_count
+        if self._head_is_full:
+            self._tail.append(_Kept(chunk.seq, chunk.byte_count, size))
+            self._tail_size += size
+        else:
+            self._head_size += size
+
+    def _roll(self) -> range:
+        """Let the tail's oldest chunks go until it has room for the rest.  Returns their numbers."""
+        if not self._tail:
+            return range(0)
+        first = self._tail[0].seq
+        while self._tail_size > TAIL_BYTES:
+            gone = self._tail.popleft()
+            self._tail_size -= gone.size
+            self._kept_bytes -= gone.byte_count
+        return range(first, self._tail[0].seq)
 
     def _chunks(self, pieces: Iterable[_Piece]) -> Iterator[Chunk]:
         gathered: list[_Piece] = []

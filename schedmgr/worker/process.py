@@ -35,6 +35,7 @@ PATIENCE = 10.0  # seconds; a guard that has not answered by then hangs, and is 
 _READ_BYTES = 65_536
 _LAST_READS = 64  # of a pipe whose attempt is over, but which something outside of it still holds
 _TRIES = 3
+_AFTER_BUG = 0.1  # seconds; what caused it may still be there
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,10 @@ class Guard:
         return execution
 
     def close(self) -> None:
-        """Kill what still runs, hear of its end, and let the guard process go.  Nothing may be run afterwards."""
+        """Kill what still runs, hear of its end, and let the guard process go.  Nothing may be run afterwards.
+
+        Output and ends may still be on their way to their sinks and handlers: `Execution.wait` tells.
+        """
         self._request(self._begin_to_close)
         self._thread.join(self._patience)
         if self._process is not None:
@@ -243,14 +247,22 @@ class Guard:
     def _do_requests(self) -> None:
         self._woken.recv(_READ_BYTES)
         while not self._requests.empty():
-            self._requests.get()()
+            self._guarded(self._requests.get())
 
     def _serve(self) -> None:
         with self._selector, self._woken, self._waker:
             while not (self._closing and not self._channels):
                 for key, _ in self._selector.select(1.0 if self._vanished() else None):
-                    key.data()
+                    self._guarded(key.data)
                 self._kill_hanging_guards()
+
+    def _guarded(self, handler: Callable[[], object]) -> None:
+        """Whatever one handler meets, the other attempts go on."""
+        try:
+            handler()
+        except Exception:
+            log.exception("attempt not handled")
+            time.sleep(_AFTER_BUG)
 
     def _register(self, source: "socket.socket | Wire | int", handler: Callable[[], object]) -> None:
         self._selector.register(source, selectors.EVENT_READ, handler)

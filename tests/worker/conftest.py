@@ -27,14 +27,14 @@ class Rows:
     chunks: dict[int, Chunk] = field(default_factory=dict)
     total_bytes: int = 0
     left_out_bytes: int = 0
-    most_bytes: int = 0
+    most_text: int = 0  # bytes of text stored at any moment
 
     def write(self, flush: Flush) -> None:
         self.chunks |= {chunk.seq: chunk for chunk in flush.chunks}
         for seq in flush.dropped:
             del self.chunks[seq]
         self.total_bytes, self.left_out_bytes = flush.total_bytes, flush.left_out_bytes
-        self.most_bytes = max(self.most_bytes, self.kept_bytes)
+        self.most_text = max(self.most_text, len(self.text.encode()))
 
     @property
     def kept_bytes(self) -> int:

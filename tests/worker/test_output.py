@@ -97,12 +97,19 @@ def test_the_tail_rolls_so_that_no_more_than_a_mebibyte_is_ever_stored(flushed, 
     assert rows.left_out_bytes + rows.kept_bytes == rows.total_bytes == len(text)
 
 
+def test_no_more_than_a_mebibyte_of_text_is_stored_of_bytes_that_are_none(captured):
+    rows = captured(("out", b"\0\xff" * 1_000_000, NOW), ("out", b"the end", LATER))
+    assert rows.most_text <= HEAD_BYTES + TAIL_BYTES
+    assert rows.text.startswith("\\x00\\xff") and rows.text.endswith("\\xffthe end")
+    assert rows.kept_bytes + rows.left_out_bytes == rows.total_bytes == 2_000_007
+
+
 def test_no_character_spans_what_was_left_out(flushed, rows):
-    before, skipped, after = b"x" * HEAD_BYTES + b"\xc3", b"y" * TAIL_BYTES, b"\xbc" + b"z" * (TAIL_BYTES - 1)
+    before, skipped, after = b"x" * HEAD_BYTES + b"\xc3", b"y" * TAIL_BYTES, b"\xbc" + b"z" * (TAIL_BYTES - 4)
     for flush in flushed([("out", before)], [("out", skipped), ("out", after)]):
         rows.write(flush)
     assert "ü" not in rows.text
-    assert rows.text.endswith("\\xbc" + "z" * (TAIL_BYTES - 1))
+    assert rows.text.endswith("\\xbc" + "z" * (TAIL_BYTES - 4))
 
 
 @given(reads=st.lists(st.tuples(st.sampled_from(["out", "err"]), st.integers(1, 400_000)), max_size=12))
