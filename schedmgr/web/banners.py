@@ -1,0 +1,241 @@
+"""The notices under the head of every page: what is wrong now, what it means, and what to do."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from schedmgr.core import phrases
+from schedmgr.core.queries.snapshot import ProcessFacts, Snapshot
+from schedmgr.vocabulary import Missed, RunStatus
+from schedmgr.web import trouble
+from schedmgr.web.live import Reading
+from schedmgr.web.outcomes import who
+from schedmgr.web.views import Action, Banner, Kind
+
+CLOCK_OFF_BY = 5.0  # seconds that are worth a word
+WAITS_FOR_WORKER = timedelta(seconds=60)
+
+_ORDER = [Kind.BAD, Kind.WARN, Kind.INFO, Kind.OK]
+
+
+def banners(reading: Reading, can_act: bool) -> tuple[Banner, ...]:
+    """All notices, worst first; `can_act`: for a person who may resume, enable and run."""
+    return tuple(sorted(_all(reading, can_act), key=lambda banner: _ORDER.index(banner.kind)))
+
+
+def _all(reading: Reading, can_act: bool) -> Iterator[Banner]:
+    snapshot = reading.snapshot
+    if reading.is_old:
+        yield _no_answer(snapshot.now)
+    yield from _daemons(snapshot)
+    yield from _workers(snapshot)
+    yield from _definitions(snapshot)
+    if snapshot.pause is not None:
+        yield _paused(snapshot, can_act)
+    yield from _missed(snapshot)
+    yield from _repairs(snapshot)
+    yield from _clocks(snapshot)
+
+
+def _no_answer(shown: datetime) -> Banner:
+    return Banner(
+        "database-gone",
+        Kind.BAD,
+        "The database does not answer",
+        f"Shown values are from {_second(shown)}. Trying again every 5 s.",
+    )
+
+
+def _daemons(snapshot: Snapshot) -> Iterator[Banner]:
+    alive = trouble.beating(snapshot)
+    if not snapshot.daemons:
+        yield Banner(
+            "no-daemon-yet",
+            Kind.BAD,
+            "No daemon has run yet",
+            "Nothing fires until one starts: `schedmgr daemon`. Run now works and waits in the queue.",
+        )
+    elif not alive:
+        yield _no_daemon(snapshot)
+    else:
+        yield from _not_firing(snapshot, alive)
+        yield from _stale(snapshot)
+        yield from _disagreeing(alive)
+
+
+def _no_daemon(snapshot: Snapshot) -> Banner:
+    last = snapshot.daemons[0]
+    late = len(trouble.overdue(snapshot))
+    overdue = f" {phrases.counted(late, 'schedule')} {'is' if late == 1 else 'are'} overdue." if late else ""
+    return Banner(
+        "no-daemon",
+        Kind.BAD,
+        f"No daemon is running. Nothing has fired since {_second(last.beat_at)}",
+        f"Last beat: {last.host}, {_mark(last.beat_at)}.{overdue} Start it: `schedmgr daemon`. "
+        "Missed runs of schedules set to skip are not made up.",
+    )
+
+
+def _not_firing(snapshot: Snapshot, alive: list[ProcessFacts]) -> Iterator[Banner]:
+    late = trouble.overdue(snapshot)
+    if not late or late[0].next_run_at is None or trouble.stale(snapshot):
+        return
+    yield Banner(
+        "not-firing",
+        Kind.BAD,
+        f"The daemon on {alive[0].host} beats but does not fire",
+        f"The oldest due run, {late[0].id}, was due {_mark(late[0].next_run_at)}. "
+        "Restart that process; its log says what it waits for.",
+    )
+
+
+def _stale(snapshot: Snapshot) -> Iterator[Banner]:
+    late = trouble.overdue(snapshot)
+    for daemon in trouble.stale(snapshot):
+        because = f"{late[0].id} is overdue because of it. " if late else ""
+        yield Banner(
+            f"stale-{daemon.id}",
+            Kind.BAD if late else Kind.WARN,
+            f"The daemon on {daemon.host} stopped beating {_mark(daemon.beat_at)}",
+            f"{because}Another process holds the database file, or that one is frozen or was killed. "
+            "If this stays, restart that process.",
+        )
+
+
+def _disagreeing(alive: list[ProcessFacts]) -> Iterator[Banner]:
+    held = {daemon.definitions["fingerprint"]: daemon for daemon in alive if daemon.definitions is not None}
+    if len(held) < 2:
+        return
+    said = " ".join(_holding(daemon.host, daemon.definitions or {}) for daemon in held.values())
+    count = {2: "Two"}.get(len(held), str(len(held)))
+    yield Banner(
+        "disagreeing",
+        Kind.WARN,
+        f"{count} daemons hold different definitions",
+        f"{said} Deploy the same code to all of them.",
+    )
+
+
+def _holding(host: str, definitions: Mapping[str, Any]) -> str:
+    loaded_at = _clock(datetime.fromisoformat(definitions["loaded_at"]))
+    return f"{host}: {phrases.counted(int(definitions['schedules']), 'schedule')}, loaded {loaded_at}."
+
+
+def _workers(snapshot: Snapshot) -> Iterator[Banner]:
+    waiting = snapshot.with_status(RunStatus.QUEUED)
+    if not waiting or snapshot.places:
+        return
+    oldest = min(run.queued_at for run in waiting)
+    if snapshot.now - oldest < WAITS_FOR_WORKER:
+        return
+    wait = "1 run waits" if len(waiting) == 1 else f"{len(waiting):,} runs wait"
+    yield Banner(
+        "no-worker",
+        Kind.BAD,
+        f"{wait} and no worker is running",
+        f"The oldest was queued {_mark(oldest)}. Start a daemon, `schedmgr daemon`, and set "
+        "`SCHEDMGR_WORKER_CONCURRENCY` above 0.",
+    )
+
+
+def _definitions(snapshot: Snapshot) -> Iterator[Banner]:
+    errors = next((daemon.definitions_errors for daemon in trouble.beating(snapshot) if daemon.definitions_errors), ())
+    if not errors:
+        return
+    since = f", from {_clock(snapshot.in_force.since)}," if snapshot.in_force else ""
+    rest = f" And {phrases.counted(len(errors) - 1, 'more error')}: `schedmgr check` shows all." if errors[1:] else ""
+    yield Banner(
+        "definitions-invalid",
+        Kind.BAD,
+        f"The definitions have {phrases.counted(len(errors), 'error')}. The last good ones{since} are in force",
+        _problem(errors[0]) + rest,
+    )
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    place = f"{error['file']}:{error['line']}" if error.get("line") else str(error.get("file", ""))
+    thing = f"{error.get('kind')} {error.get('id')}" if error.get("id") else ""
+    field = f"field {error['field']}" if error.get("field") else ""
+    where = ", ".join(part for part in (place, thing, field) if part)
+    value = f": {error['value']}" if error.get("value") else ""
+    return f"{where}{value}. {error.get('mend', '')}"
+
+
+def _paused(snapshot: Snapshot, can_act: bool) -> Banner:
+    pause = snapshot.pause
+    assert pause is not None
+    until = f" It ends by itself at {_clock(pause.until_at)}." if pause.until_at else ""
+    return Banner(
+        "paused",
+        Kind.WARN,
+        f"All schedules are paused since {_clock(pause.from_at)} by {who(pause.by)}",
+        "Nothing fires by itself; runs that are due meanwhile are skipped. Run now still works."
+        f"{until} Reason: “{pause.reason}”.",
+        Action("Resume", "/admin/resume", post=True) if can_act else None,
+    )
+
+
+def _missed(snapshot: Snapshot) -> Iterator[Banner]:
+    """What the policy to skip means stands here always while a schedule has it."""
+    if not any(schedule.missed is Missed.SKIP and schedule.archived_at is None for schedule in snapshot.schedules):
+        return
+    title = "Missed runs are skipped, not made up later"
+    missed = snapshot.missings
+    if missed.runs:
+        yield Banner(
+            "missed",
+            Kind.WARN,
+            title,
+            f"**In the last 24 hours: {phrases.counted(missed.runs, 'missed run')} on "
+            f"{phrases.counted(missed.schedules, 'schedule')}.** None of them starts by itself. A run is missed when "
+            "no daemon is running at its due time. To run it anyway, press Run now; to change this for good, set "
+            '`missed="run_once"` in the definitions.',
+            Action("Show the missed runs", "/admin/schedules?state=attention"),
+        )
+    else:
+        yield Banner(
+            "skip-policy",
+            Kind.INFO,
+            title,
+            "If no daemon is running when a schedule is due, that run is recorded as skipped and never starts by "
+            'itself. To change this, set `missed="run_once"` or `"catch_up"` in the definitions.',
+        )
+
+
+def _repairs(snapshot: Snapshot) -> Iterator[Banner]:
+    for schedule in snapshot.schedules:
+        if schedule.repaired_at is None or not trouble.is_repaired(schedule, snapshot.now):
+            continue
+        yield Banner(
+            f"repaired-{schedule.id.replace('.', '-').replace('_', '-')}",
+            Kind.WARN,
+            f"The next run of {schedule.id} was repaired",
+            f"{(schedule.repair or 'It was worked out again').rstrip('.')}. Repaired {_mark(schedule.repaired_at)}.",
+            Action("Open history", f"/admin/schedules/{schedule.id}"),
+        )
+
+
+def _clocks(snapshot: Snapshot) -> Iterator[Banner]:
+    for process in snapshot.processes:
+        off = process.clock_offset
+        if not process.is_beating(snapshot.now) or abs(off) <= CLOCK_OFF_BY:
+            continue
+        yield Banner(
+            f"clock-{process.id}",
+            Kind.WARN,
+            f"The clock of {process.host} is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the database",
+            "Schedules fire by the database's clock, so this harms only log times. Check time synchronisation.",
+        )
+
+
+def _mark(instant: datetime) -> str:
+    """An instant that the page shows as "3 min ago", ticking: the mark of prose."""
+    return phrases.iso(instant)
+
+
+def _second(instant: datetime) -> str:
+    return f"{instant:%H:%M:%S} UTC"
+
+
+def _clock(instant: datetime) -> str:
+    return f"{phrases.clock_time(instant)} UTC"

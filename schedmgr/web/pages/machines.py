@@ -1,0 +1,52 @@
+"""What other machines ask: whether the process lives, whether the system is well, and the files that pages need."""
+
+from typing import Any
+
+from litestar import Response, get
+from litestar.enums import MediaType
+
+from schedmgr.database import migrate
+from schedmgr.errors import NotFound
+from schedmgr.web.site import Visit, in_thread
+
+A_YEAR = 365 * 24 * 3600  # seconds
+
+
+@get("/healthz", sync_to_thread=False)
+def healthz() -> Response[str]:
+    """The process lives."""
+    return _plain(200, "ok\n")
+
+
+@get("/static/{name:path}", sync_to_thread=False)
+def static(request: Visit, name: str) -> Response[Any]:
+    """A script, a style, a font or a picture.  One that is asked for by its version never changes."""
+    asset = request.site.assets.find(name)
+    if asset is None:
+        raise NotFound("There is no file at this address.")
+    is_named = request.asked("v") == asset.tag.strip('"')
+    headers = {
+        "Cache-Control": f"public, max-age={A_YEAR}, immutable" if is_named else "no-cache",
+        "ETag": asset.tag,
+        "Vary": "Accept-Encoding",
+    }
+    if request.headers.get("If-None-Match") == asset.tag:
+        return Response(None, status_code=304, headers=headers)
+    if asset.zipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
+        return Response(asset.zipped, headers=headers | {"Content-Encoding": "gzip"}, media_type=asset.content_type)
+    return Response(asset.content, headers=headers, media_type=asset.content_type)
+
+
+@get("/readyz")
+@in_thread
+def readyz(request: Visit) -> Response[str]:
+    """Whether the system is well, with the reasons if it is not; `?part=web`: database and revision alone."""
+    migrate.require_current(request.site.database)
+    return _plain(200, "ok\n")
+
+
+def _plain(status: int, text: str) -> Response[str]:
+    return Response(text, status_code=status, media_type=MediaType.TEXT)
+
+
+HANDLERS = [healthz, static, readyz]
