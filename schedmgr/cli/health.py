@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from schedmgr.cli.options import as_json
+from schedmgr.cli.options import Number, as_json
 
 if TYPE_CHECKING:
     from schedmgr.core.health import Health
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.option("-v", "--verbose", is_flag=True, help="Every check on a line of its own.")
 @click.option(
     "--max-age",
-    type=click.IntRange(1, 86_400),
+    type=Number(1, 86_400),
     default=300,
     show_default=True,
     help="Seconds without a beat, or with an undecided occurrence, that are critical.",
@@ -64,7 +64,7 @@ def _line(verdict: "Health", max_age: timedelta) -> str:
     from schedmgr.core.health import numbers
 
     told = verdict.troubles or [check for check in verdict.checks if check.key in ("daemon", "due", "pause")]
-    line = f"SCHEDMGR {verdict.status} - {' '.join(_plain(check.sentence) for check in told)}"
+    line = f"SCHEDMGR {verdict.status} - {'; '.join(_plain(check.sentence).rstrip('.') for check in told)}"
     if verdict.facts is None:
         return line
     values = (f"{name}={value:g}{unit};{limits}" for name, value, unit, limits in numbers(verdict.facts, max_age))

@@ -4,13 +4,22 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import click
 
 from schedmgr.core import phrases
 
+Row = TypeVar("Row")
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 """What could steer a terminal.  Names and sentences are data."""
+_CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
+)
+"""ANSI sequences: colours, cursor movements, titles, device control strings."""
+_LINE_ENDS = re.compile(r"\r\n?")
 
 
 def print_json(value: object) -> None:
@@ -29,9 +38,35 @@ def print_columns(titles: Sequence[str], rows: Iterable[Sequence[object]], *, em
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """One fact a line; those without a value are left out."""
+    told = [(name, _cell(value)) for name, value in facts if value not in (None, "")]
+    width = max(len(name) for name, _ in told)
+    for name, value in told:
+        click.echo(f"{name.ljust(width)}  {value}")
+
+
+def one_more(limit: int) -> int:
+    """The limit to ask for, so that one can say whether there is more."""
+    return limit + 1 if limit else 0
+
+
+def cut(rows: list[Row], limit: int) -> list[Row]:
+    """The rows to show.  If there are more, says so beside them, on standard error."""
+    if limit and len(rows) > limit:
+        click.echo(f"The first {limit} are shown. All of them: --limit 0", err=True)
+        return rows[:limit]
+    return rows
+
+
 def one_line(text: str) -> str:
     """Text as it may go to a terminal: on one line, without control characters."""
     return _CONTROL.sub(" ", text)
+
+
+def without_control(text: str) -> str:
+    """A job's output as it may go to a terminal: its lines, without what would steer it."""
+    return _CONTROL_BUT_LINES.sub("", _LINE_ENDS.sub("\n", _ESCAPES.sub("", text)))
 
 
 def instant(value: datetime | None) -> str:

@@ -20,7 +20,18 @@ COMMANDS = {
     "web": ("web", "Serve the pages."),
     "daemon": ("daemon", "Fire schedules and run jobs, until stopped."),
     "migrate": ("migrate", "Bring the database to this program's revision."),
+    "check": ("definitions", "Say what is wrong in the definitions, if anything."),
+    "plan": ("definitions", "Say what a deploy of the definitions would change."),
+    "sync": ("definitions", "Write the definitions to the tables, as a deploy step."),
     "config": ("config", "Print the settings in force; secrets are covered."),
+    "health": ("health", "Say how the whole installation is, for people and monitoring."),
+    "schedules": ("schedules", "List schedules, switch them, run them now."),
+    "jobs": ("jobs", "List jobs, run one now."),
+    "runs": ("runs", "List job runs, read their output, cancel and retry them."),
+    "pause": ("pausing", "Stop all firing until someone resumes."),
+    "resume": ("pausing", "End the pause."),
+    "cron": ("cron", "Say when a cron expression is due."),
+    "users": ("users", "Say who may sign in."),
     "version": ("version", "Print the version."),
 }
 """Each command's name -> the module that holds it under that name, and what it does."""
@@ -95,6 +106,9 @@ def _mode() -> str | None:
 
 def run(words: Sequence[str]) -> int:
     """Run the command that the words name.  Returns the exit code; says on standard error what went wrong."""
+    if any("\udc80" <= character <= "\udcff" for word in words for character in word):
+        click.echo("Error: An argument holds bytes that are no text in UTF-8.", err=True)
+        return WRONG_USAGE
     try:
         outcome = program.main(list(words), prog_name="schedmgr", standalone_mode=False)
         sys.stdout.flush()
