@@ -52,6 +52,7 @@ def environment(templates: Path, *, prefix: str = "") -> Environment:
         "instant": instant,
         "look": look,
         "path": partial(url, prefix),
+        "percent": percent,
         "prefix": prefix,
         "request_key": lambda: secrets.token_hex(16),
         "strip_label": strip_label,
@@ -131,7 +132,7 @@ def instant(
 ) -> Markup:
     """A `<time>` that says the exact instant here and that the page turns into `how`, ticking:
 
-    `ago` "3 min ago", the date after a day · `age` always as "3 days ago" · `in` "in 40 s" · `next` as `in`, then "due
+    `ago` "3 min ago", the date after a day · `age` always as "3 days ago" · `in` "in 40 s" · `about` "in 22 h" · `next` as `in`, then "due
     now" and "overdue 3 min" · `span` "1 h 12 min" since then · `clock` "Fri 00:30 UTC" · `due` as `clock`, then "was
     due 00:30 UTC" · `second` "00:30:00 UTC" · `day` "Fri 23 Oct".  `grace`, in seconds, is told when it is overdue."""
     utc = at.astimezone(UTC)
@@ -170,6 +171,13 @@ def _two(seconds: int, big: int, big_name: str, small: int, small_name: str) -> 
 def in_thousands(number: int) -> str:
     """`1,204`"""
     return f"{number:,}"
+
+
+def percent(part: int, whole: int) -> int:
+    """`part` of `whole`, rounded, but never to 100 when something is missing nor to 0 when something is there."""
+    if part in (0, whole):
+        return 100 if part else 0
+    return min(99, max(1, round(100 * part / whole)))
 
 
 def in_bytes(number: int) -> str:

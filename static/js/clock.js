@@ -59,6 +59,7 @@ const WORDS = {
   ago: (at, left) => (-left >= DAY ? clock(at) : left > SECOND ? `in ${length(left, true)}` : `${length(-left)} ago`),
   age: (at, left) => (left > SECOND ? `in ${length(left, true)}` : `${length(-left)} ago`),
   in: (at, left) => (left > 0 ? `in ${length(left, true)}` : "now"),
+  about: (at, left) => (left > 0 ? `in ${length(left, true).replace(/ h \d+ min$/, " h")}` : "now"),
   next: (at, left) => (left > 0 ? `in ${length(left, true)}` : !connected ? `was due ${clock(at)}`
     : -left <= MINUTE ? "due now" : `overdue ${length(-left)}`),
   span: (at, left) => span(-left),

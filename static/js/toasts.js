@@ -16,6 +16,7 @@ export function toast(text, { kind = "ok", href, label } = {}) {
   close.innerHTML = '<svg class="i" aria-hidden="true"><use href="#i-close"/></svg>';
   close.addEventListener("click", () => el.remove());
   el.append(close);
+  for (const old of box.children) if (old.textContent === el.textContent) old.remove();
   box.append(el);
   while (box.children.length > 4) box.firstElementChild.remove();
   if (kind !== "bad") leave(el);
