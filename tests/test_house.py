@@ -5,8 +5,10 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
+from schedmgr.cli.program import COMMANDS, program
 from schedmgr.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +34,23 @@ def make_targets() -> set[str]:
 
 def code_blocks(page: str) -> list[str]:
     return re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def commands_of_the_readme() -> dict[str, set[str]]:
+    """Each command of the table, with its subcommands if it has any."""
+    cells = re.findall(r"^\| (`.+?`) \|", read("README.md").split("## Commands")[1], re.MULTILINE)
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        first, *others = re.findall(r"`(.+?)`", cell)
+        name, _, subcommand = first.partition(" ")
+        found.setdefault(name, set()).update({subcommand, *others} if subcommand else ())
+        found.update({} if subcommand else {other: set() for other in others})
+    return found
+
+
+def commands_of_the_program() -> dict[str, set[str]]:
+    commands = {name: program.get_command(click.Context(program), name) for name in COMMANDS}
+    return {name: set(getattr(command, "commands", ())) for name, command in commands.items()}
 
 
 def anchors(page: str) -> set[str]:
@@ -71,6 +90,10 @@ def test_every_link_between_pages_leads_somewhere(page):
 def test_the_configuration_page_lists_exactly_the_variables_that_the_program_reads():
     listed = re.findall(r"^\| `([A-Z_]+)`", read("docs/configuration.md"), re.MULTILINE)
     assert sorted(listed) == sorted(variable.name for variable in VARIABLES)
+
+
+def test_the_readme_lists_exactly_the_commands_that_there_are():
+    assert commands_of_the_readme() == commands_of_the_program()
 
 
 def test_the_page_that_docstrings_refer_to_has_the_section_on_missed_runs():
