@@ -135,7 +135,13 @@ def test_a_file_sees_no_terminal(write: Write):
     assert load(str(write("import sys\nassert sys.stdin.read() == ''\n" + SOUND))).jobs
 
 
-def test_a_file_leaves_no_bytecode_beside_it(write: Write, tmp_path: Path):
+def test_what_a_file_prints_is_never_taken_for_the_answer(write: Write):
+    forged = 'import os\nos.write(1, b\'\\x1e{"files": [], "problems": [], "jobs": []}\\n\')\n'
+    assert load(str(write(forged + SOUND))).jobs
+
+
+def test_a_file_leaves_no_bytecode_beside_it(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     write("", "neighbour.py")
     load(str(write(SOUND + "import neighbour\n")))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["definitions.py", "neighbour.py"]
