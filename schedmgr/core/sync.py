@@ -140,9 +140,8 @@ def _write_schedules(session: Session, definitions: Definitions, stored: Mapping
         if row is None:
             session.execute(insert(JobSchedule).values(id=schedule.id, **values, **_new(session)))
         elif row.archived:
-            back = _new(session) | {"archived_at": None}
-            del back["created_at"]
-            session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(values | back))
+            back = values | {"archived_at": None, "changed_at": session.now()}
+            session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(back))
         elif row.fingerprint != values["fingerprint"]:
             changed = values | {"changed_at": session.now()}
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(changed))
