@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Select, String, cast, func, or_, select, update
 
-from schedmgr.core import enqueue, locking, phrases, policies, processes
+from schedmgr.core import cron, enqueue, locking, phrases, policies, processes
 from schedmgr.core.cron import CronError
 from schedmgr.core.enqueue import Firing, JobToRun, Selection
 from schedmgr.core.locking import Move
@@ -89,17 +89,23 @@ def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | N
     return Settlement(tuple(firings), _note_repairs(session, states))
 
 
-def repair(session: Session) -> tuple[Repair, ...]:
-    """Put right every stored next run that is not what `accounted_until` gives.  Loses, doubles, invents nothing."""
-    states = schedules(session)
-    wrong = [state for state in states if _wrong(state)]
-    if wrong:
-        locking.lock_schedules(session, [state.id for state in wrong])
-        locking.account(
-            session,
-            [Move(state.id, state.accounted_until, state.accounted_until, next_run(state)) for state in wrong],
-        )
-    return _note_repairs(session, wrong)
+def repair(session: Session, *, process_id: str | None) -> Settlement:
+    """Put right every stored next run that is not what `accounted_until` gives.  Loses, doubles, invents nothing.
+
+    A schedule whose occurrences cannot be worked out is settled instead, so that a firing says so before it goes quiet.
+    """
+    wrong = [state for state in schedules(session) if _wrong(state)]
+    if not wrong:
+        return Settlement((), ())
+    locking.lock_schedules(session, [state.id for state in wrong])
+    undecidable = [state.id for state in wrong if not _is_decidable(state)]
+    right = [state for state in wrong if state.id not in undecidable]
+    settled = settle(session, undecidable, process_id=process_id)
+    locking.account(
+        session,
+        [Move(state.id, state.accounted_until, state.accounted_until, next_run(state)) for state in right],
+    )
+    return Settlement(settled.firings, _note_repairs(session, right))
 
 
 def schedules(session: Session, ids: Sequence[str] | None = None) -> list[ScheduleState]:
@@ -111,12 +117,9 @@ def schedules(session: Session, ids: Sequence[str] | None = None) -> list[Schedu
 
 def next_run(state: ScheduleState, after: datetime | None = None) -> datetime | None:
     """The first occurrence after what is accounted for; None for one that is off, ended or cannot be worked out."""
-    if not state.enabled:
+    if not state.enabled or not _is_decidable(state):
         return None
-    try:
-        return state.timetable.after(after or state.accounted_until)
-    except CronError:
-        return None
+    return state.timetable.after(after or state.accounted_until)
 
 
 _COLUMNS = (
@@ -267,6 +270,15 @@ def _move(state: ScheduleState, now: datetime) -> Move:
     return Move(state.id, state.accounted_until, until, next_run(state, after=until))
 
 
+def _is_decidable(state: ScheduleState) -> bool:
+    try:
+        cron.parse(state.timetable.cron, hash_id=state.id)
+        cron.zone(state.timetable.timezone)
+    except CronError:
+        return False
+    return True
+
+
 def _wrong(state: ScheduleState) -> bool:
     expected = next_run(state)
     return state.stored_next != expected or (expected is None) != (state.stored_next_text is None)
@@ -274,7 +286,9 @@ def _wrong(state: ScheduleState) -> bool:
 
 def _note_repairs(session: Session, states: Sequence[ScheduleState]) -> tuple[Repair, ...]:
     repairs = tuple(
-        Repair(state.id, _what_was_wrong(state), next_run(state, after=None)) for state in states if _wrong(state)
+        Repair(state.id, _what_was_wrong(state), next_run(state))
+        for state in states
+        if _wrong(state) and _is_decidable(state)
     )
     for one in repairs:
         log.warning("next run repaired schedule=%s %s", one.schedule_id, one)

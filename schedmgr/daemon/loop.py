@@ -163,7 +163,12 @@ class Daemon:
             self._take_up(news)
         if clock.monotonic() >= self._upkeep_next:
             self._upkeep_next = clock.monotonic() + self._options.poll_interval.total_seconds()
-            self._database.transact(settlement.repair)
+            self._repair()
+
+    def _repair(self) -> None:
+        process_id = self._living().id
+        settled = self._database.transact(lambda session: settlement.repair(session, process_id=process_id))
+        ticking.log_firings(self._database, settled.firings)
 
     def _take_up(self, news: News) -> None:
         if news.definitions is None:
