@@ -12,6 +12,7 @@ from sqlalchemy import Row, select, text
 from schedmgr.core import actions, processes, settlement, sync
 from schedmgr.core.audit import Requester
 from schedmgr.core.definitions import Definitions, Job, Schedule
+from schedmgr.core.enqueue import Enqueued
 from schedmgr.core.processes import Registered
 from schedmgr.core.settlement import Settlement
 from schedmgr.core.sync import Synced
@@ -87,6 +88,9 @@ class Installation:
     def resume(self) -> None:
         self.database.transact(lambda session: actions.resume(session, PERSON))
 
+    def run_now(self, id: str, request_key: str | None = None) -> Enqueued:
+        return self.database.transact(lambda session: actions.run_now(session, id, PERSON, request_key))
+
     # What daemons do
 
     def start_daemon(self, concurrency: int = 4) -> Registered:
@@ -104,8 +108,9 @@ class Installation:
     def tick(self) -> Settlement:
         return tick.tick(self.database, self._living())
 
-    def repair(self) -> None:
-        self.database.transact(settlement.repair)
+    def repair(self) -> Settlement:
+        process_id = self._living().id
+        return self.database.transact(lambda session: settlement.repair(session, process_id=process_id))
 
     def _living(self) -> Registered:
         return self._daemon or self.start_daemon()
