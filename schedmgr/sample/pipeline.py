@@ -164,8 +164,10 @@ def _keep(db: sqlite3.Connection, feed: Feed, item: Item) -> bool:
 
 
 def _record(db: sqlite3.Connection, item_id: int, phrases: list[str]) -> None:
+    """Note what an item matched, unless prune-items has removed it meanwhile."""
     with db:
-        db.executemany("INSERT OR IGNORE INTO match VALUES (?, ?)", [(item_id, phrase) for phrase in phrases])
+        matches = [(phrase, item_id) for phrase in phrases]
+        db.executemany("INSERT OR IGNORE INTO match SELECT id, ? FROM item WHERE id = ?", matches)
         db.execute("UPDATE item SET is_matched = 1 WHERE id = ?", (item_id,))
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -131,7 +131,19 @@ def test_a_hundred_megabytes_of_output_are_no_reason_to_fail(write: Write):
     assert load(str(write(flood + SOUND))).jobs
 
 
-def test_a_file_sees_no_terminal(write: Write):
+@pytest.fixture
+def typed_input() -> Iterator[None]:
+    """Something waits on our standard input."""
+    before, (readable, writable) = os.dup(0), os.pipe()
+    os.write(writable, b"typed")
+    os.close(writable)
+    os.dup2(readable, 0)
+    yield
+    os.dup2(before, 0)
+
+
+@pytest.mark.usefixtures("typed_input")
+def test_a_file_reads_nothing_of_our_standard_input(write: Write):
     assert load(str(write("import sys\nassert sys.stdin.read() == ''\n" + SOUND))).jobs
 
 
