@@ -132,9 +132,10 @@ def instant(
 ) -> Markup:
     """A `<time>` that says the exact instant here and that the page turns into `how`, ticking:
 
-    `ago` "3 min ago", the date after a day · `age` always as "3 days ago" · `in` "in 40 s" · `about` "in 22 h" · `next` as `in`, then "due
-    now" and "overdue 3 min" · `span` "1 h 12 min" since then · `clock` "Fri 00:30 UTC" · `due` as `clock`, then "was
-    due 00:30 UTC" · `second` "00:30:00 UTC" · `day` "Fri 23 Oct".  `grace`, in seconds, is told when it is overdue."""
+    `ago` "3 min ago", the date after a day · `age` always as "3 days ago" · `in` "in 40 s" · `about` "in 22 h" ·
+    `next` as `in`, then "due now" and "overdue 3 min" · `span` "1 h 12 min" since then · `clock` "Fri 00:30 UTC" ·
+    `due` as `clock`, then "was due 00:30 UTC" · `second` "00:30:00 UTC" · `day` "Fri 23 Oct".  `grace`, in seconds, is
+    told when it is overdue."""
     utc = at.astimezone(UTC)
     texts = {"second": f"{utc:%H:%M:%S} UTC", "span": f"since {utc:%H:%M} UTC", "day": day(utc)}
     attributes = {"class": css, "datetime": iso(at), "data-how": how, "data-exact": exact(at, zone)}
@@ -217,8 +218,9 @@ def _pieces(text: str) -> Iterator[Markup]:
 
 
 def _spoken_instant(text: str) -> Markup:
+    """A ticking time in a sentence; not live, or a notice would be read aloud again at each tick."""
     try:
-        return instant(datetime.fromisoformat(text), "ago")
+        return Markup('<span aria-live="off">{}</span>').format(instant(datetime.fromisoformat(text), "ago"))
     except ValueError:  # it only looks like one: somebody's words
         return escape(text)
 
