@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, date
 from functools import lru_cache
 
-from schedmgr.core import cron_fields as fields
-from schedmgr.core.cron_fields import Hashed, Item, LastDay, Values, Weekday
+from schedmgr.core.cron_fields import DAY, KINDS, LAST_WEEK, Item, LastDay, Weekday, parse_field
 from schedmgr.core.cron_mistakes import FIVE_FIELDS, WHOLE, CronError, shorten
 
 MINUTES_A_DAY = 1440
@@ -36,12 +35,13 @@ _EARLIEST_DAY = date.min.toordinal() - _FIRST_DAY
 _LENGTHS = ((31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31))
 # (days before it, days in it) of the twelve months, in a common year and in a leap year.
 _MONTHS = tuple(tuple((sum(lengths[:index]), length) for index, length in enumerate(lengths)) for lengths in _LENGTHS)
+_ALL_WEEKDAYS, _ALL_DAYS, _IN_EVERY_MONTH = (1 << 7) - 1, (2 << 31) - 2, (2 << 28) - 2
 _WEEKLY = sum(1 << day for day in range(0, 366, 7))
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A parsed expression.  Equal for the same text and the same `hash_id`.
+    """A parsed expression.  Equal for the same text and, if that contains `H`, the same `hash_id`.
 
     The numbers are sets of bits: bit n of `hours` is hour n; Sunday is bit 0 of `weekdays`.
     """
@@ -100,6 +100,8 @@ class Cron:
 
     def fires(self) -> bool:
         """Whether any day matches, in any of the 14 shapes that a year may have."""
+        if (self.weekdays == _ALL_WEEKDAYS and self.days & _IN_EVERY_MONTH) or self.days == _ALL_DAYS:
+            return True  # as nearly all do, and cheap to see
         return any(self._days_of(weekday, leap) for leap in (True, False) for weekday in range(7))
 
     def _next_day(self, day: int) -> int | None:
@@ -169,35 +171,36 @@ def parse(cron: str, *, hash_id: str | None = None) -> Cron:
     if len(cron) > LONGEST:  # looked at before the cache, which would hash all of it
         problem = f"{shorten(cron)} has {len(cron):,} characters"
         raise CronError(WHOLE, cron, problem, f"Write at most {LONGEST:,}.")
-    return _parse(cron, hash_id)
+    depends_on_id = hash_id is not None and "h" in cron.lower()
+    return _parse(cron, hash_id if depends_on_id else None)
 
 
 # Large enough for 10,000 schedules that each have an expression of their own, as those with H do.
 @lru_cache(maxsize=16_384)
 def _parse(text: str, hash_id: str | None) -> Cron:
     written = _split(text)
-    items = tuple(fields.parse_field(kind, part) for kind, part in zip(fields.KINDS, written, strict=True))
-    minutes, hours, days, months, weekdays = (
-        _mask(kind, field_items, hash_id) for kind, field_items in zip(fields.KINDS, items, strict=True)
-    )
+    parsed = [parse_field(kind, part) for kind, part in zip(KINDS, written, strict=True)]
+    minutes, hours, days, months, weekdays = [
+        one.resolve(kind, hash_id) for kind, one in zip(KINDS, parsed, strict=True)
+    ]
     cron = Cron(
         text=text,
         hash_id=hash_id,
-        items=items,
+        items=tuple([one.items for one in parsed]),
         minutes=minutes,
         hours=hours,
         days=days,
         months=months,
         weekdays=(weekdays | weekdays >> 7) & 0b1111111,
-        last_day=LastDay() in items[2],
-        monthly_weekdays=tuple(item for item in items[4] if isinstance(item, Weekday)),
+        last_day=LastDay() in parsed[2].items,
+        monthly_weekdays=tuple(item for item in parsed[4].items if isinstance(item, Weekday)),
         follows_real_time=written[0].startswith("*") or written[1].startswith("*"),
         either_day=not (written[2].startswith("*") or written[4].startswith("*")),
         times=_times(minutes, hours),
     )
     if not cron.fires():
         problem = f"{shorten(written[2])} never comes in month {shorten(written[3])}"
-        raise CronError(fields.DAY.name, written[2], problem, "Change the day or the month, else it never fires.")
+        raise CronError(DAY.name, written[2], problem, "Change the day or the month, else it never fires.")
     return cron
 
 
@@ -244,19 +247,6 @@ def _wrong_count(text: str, written: list[str]) -> CronError:
     return CronError(WHOLE, text, count, f"Write five: {FIVE_FIELDS}; the command belongs to the job.")
 
 
-def _mask(kind: fields.FieldKind, items: tuple[Item, ...], hash_id: str | None) -> int:
-    mask = 0
-    for item in items:
-        if isinstance(item, Hashed):
-            if hash_id is None:
-                mend = "Give the id of a schedule, or write a number."
-                raise CronError(kind.name, "H", "H is spread by the id of a schedule, and there is none here", mend)
-            item = item.resolve(kind, hash_id)
-        if isinstance(item, Values):
-            mask |= item.mask()
-    return mask
-
-
 def _times(minutes: int, hours: int) -> int:
     return sum(minutes << 60 * hour for hour in range(24) if hours >> hour & 1)
 
@@ -268,7 +258,7 @@ def _lowest(bits: int) -> int:
 
 def _monthly(first: int, week: int, length: int) -> int:
     """The `week`-th of the days 7 apart from `first` on, as a bit; 0 if the month has no such day."""
-    if week == fields.LAST_WEEK:
+    if week == LAST_WEEK:
         return 1 << first + (length - first) // 7 * 7
     day = first + 7 * (week - 1)
     return 1 << day if day <= length else 0

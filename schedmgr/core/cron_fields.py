@@ -9,7 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import NamedTuple
 
 from schedmgr.core.cron_mistakes import CronError, explain_item, shorten
@@ -18,7 +19,7 @@ LAST_WEEK = 0
 """The `week` of a `Weekday` item that means the last such day of the month."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FieldKind:
     """One of the five fields.
 
@@ -98,6 +99,25 @@ def first_hashed(items: Iterable[Item]) -> Hashed | None:
     return next((item for item in items if isinstance(item, Hashed)), None)
 
 
+class Field(NamedTuple):
+    """A parsed field."""
+
+    items: tuple[Item, ...]
+    """As they are written."""
+    values: int
+    """Those that no id decides, as a set of bits."""
+
+    def resolve(self, kind: FieldKind, hash_id: str | None) -> int:
+        """All the values as a set of bits.  Raises `CronError` for `H` without a `hash_id`."""
+        if not first_hashed(self.items):
+            return self.values
+        if hash_id is None:
+            mend = "Give the id of a schedule, or write a number."
+            raise CronError(kind.name, "H", "H is spread by the id of a schedule, and there is none here", mend)
+        hashed = (item.resolve(kind, hash_id).mask() for item in self.items if isinstance(item, Hashed))
+        return reduce(or_, hashed, self.values)
+
+
 _PLAIN = re.compile(r"(?:(?P<star>\*)|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\w+))?", re.ASCII)
 _HASHED = re.compile(r"H(?:\((?P<low>\w+)-(?P<high>\w+)\))?(?:/(?P<step>\w+))?", re.ASCII | re.IGNORECASE)
 _WEEKDAY = re.compile(r"(?P<day>\w+?)(?:L|#(?P<week>\d+))", re.ASCII | re.IGNORECASE)
@@ -113,9 +133,10 @@ def spread(kind: FieldKind, hash_id: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def parse_field(kind: FieldKind, text: str) -> tuple[Item, ...]:
-    """The items of one field, in the order in which they are written.  Raises `CronError`."""
-    return tuple(_parse_item(kind, part, text) for part in text.split(","))
+def parse_field(kind: FieldKind, text: str) -> Field:
+    """One field out of its text.  Raises `CronError`."""
+    items = tuple([_parse_item(kind, part, text) for part in text.split(",")])
+    return Field(items, reduce(or_, [item.mask() for item in items if isinstance(item, Values)], 0))
 
 
 def _parse_item(kind: FieldKind, part: str, text: str) -> Item:

@@ -30,7 +30,7 @@ def clock_note(cron: str, timezone: str, change: ClockChange, *, hash_id: str | 
     if expression.follows_real_time:
         effect = f"skips the missing {duration(change.shift)}" if goes_forward else "runs in both passes"
         return f"{opening} This schedule follows real time, so it {effect}."
-    when = "that night" if _is_night(low) else "that day"
+    when = "that night" if _is_night(low, high) else "that day"
     if goes_forward:
         return f"{opening} {_made_up(touched, when, wall_after, change)}"
     return f"{opening} {_repeated(touched, when, change)}{_from_then_on(expression, timezone, touched, change)}"
@@ -85,5 +85,5 @@ def _day(wall: int) -> date:
     return _EPOCH_DATE + timedelta(days=wall // MINUTES_A_DAY)
 
 
-def _is_night(wall: int) -> bool:
-    return not 6 <= wall % MINUTES_A_DAY // 60 < 21
+def _is_night(low: int, high: int) -> bool:
+    return high - low < MINUTES_A_DAY // 2 and not 6 <= low % MINUTES_A_DAY // 60 < 21

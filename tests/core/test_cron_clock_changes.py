@@ -77,7 +77,7 @@ def test_around_a_change_a_schedule_is_due_when_the_clock_on_the_wall_first_show
     due = cron.occurrences(expression, zone, after)
     assert list(takewhile(lambda instant: instant <= until, due)) == expected
     assert cron.count_between(expression, zone, after, until) == len(expected)
-    assert cron.last_until(expression, zone, until, 5000, after=after) == expected
+    assert cron.last_until(expression, zone, until, 10_000, after=after) == expected
 
 
 def watch_the_wall(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
