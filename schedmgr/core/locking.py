@@ -164,16 +164,17 @@ class DueLook:
 
 
 def look(session: Session) -> DueLook:
-    """One indexed read.  A stored next run that cannot be read counts as due: its claim repairs it."""
+    """One indexed read.  What is due is what a claim would find, also where the stored next run cannot be read."""
+    now = session.now()
     first = session.execute(
-        select(JobSchedule.next_run_at, JobSchedule.id)
+        select(JobSchedule.next_run_at, (JobSchedule.next_run_at <= now).label("is_claimable"))
         .where(JobSchedule.next_run_at.is_not(None), JobSchedule.enabled)
         .order_by(JobSchedule.next_run_at)
         .limit(1)
     ).first()
     if first is None:
-        return DueLook(session.now(), None)
-    return DueLook(session.now(), first.next_run_at or session.now())
+        return DueLook(now, None)
+    return DueLook(now, first.next_run_at or (now if first.is_claimable else None))
 
 
 _INSTANT = JobSchedule.__table__.c.accounted_until.type

@@ -131,7 +131,8 @@ def _explained(error: DBAPIError, url: str) -> Exception:
     cause = error.orig
     if not isinstance(cause, sqlite3.OperationalError):
         return error
-    name = cause.sqlite_errorname
+    # What Python's own code raises, say for text that is no UTF-8, has no name of SQLite's.
+    name = getattr(cause, "sqlite_errorname", "")
     if name.startswith("SQLITE_BUSY"):
         return TransactionLost(
             f"Another process has held the database file {mask_url(url)} for over {BUSY_TIMEOUT:.0f} s. "
