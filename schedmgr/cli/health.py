@@ -63,7 +63,8 @@ def _line(verdict: "Health", max_age: timedelta) -> str:
     """What is wrong, or that nothing is; then the measured values."""
     from schedmgr.core.health import numbers
 
-    told = verdict.troubles or [check for check in verdict.checks if check.key in ("daemon", "due", "pause")]
+    usual = ("pause",) if verdict.troubles else ("daemon", "due", "pause")
+    told = [*verdict.troubles, *(check for check in verdict.checks if check.key in usual)]
     line = f"SCHEDMGR {verdict.status} - {'; '.join(_plain(check.sentence).rstrip('.') for check in told)}"
     if verdict.facts is None:
         return line

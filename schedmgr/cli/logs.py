@@ -9,7 +9,6 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from enum import Enum
 
 from schedmgr.settings import Settings
 
@@ -17,20 +16,12 @@ _FACT = re.compile(r'(?:^| )([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
 
-class Audience(Enum):
-    """Who reads what a command writes."""
-
-    LOG = "log"  # its lines are what it has to say: standard output
-    PERSON = "person"  # its answer is on standard output; only warnings, and beside it
-
-
-def set_up(settings: Settings, audience: Audience) -> None:
-    """Send every log line of this process to its place, in the format and from the level that the settings name."""
-    handler = logging.StreamHandler(sys.stdout if audience is Audience.LOG else sys.stderr)
+def set_up(settings: Settings) -> None:
+    """For web and daemon: every log line goes to standard output, in the settings' format and from their level on."""
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
-    level = logging.getLevelName(settings.log_level.upper())
-    logging.basicConfig(handlers=[handler], level=level if audience is Audience.LOG else max(level, logging.WARNING))
-    for loud in ("alembic", "httpx", "asyncio"):
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())
+    for loud in ("alembic", "asyncio", "uvicorn"):  # what matters of theirs, ours say in our words
         logging.getLogger(loud).setLevel(logging.WARNING)
 
 

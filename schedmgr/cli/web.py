@@ -12,7 +12,7 @@ def web() -> None:
     from schedmgr.settings import Settings
 
     settings = Settings.load()
-    logs.set_up(settings, logs.Audience.LOG)
+    logs.set_up(settings)
     with opened(settings) as database:
         accounts.create_first_admin(database, settings)
 

@@ -73,7 +73,9 @@ def check(database: Database, *, max_age: timedelta = MAX_AGE, within: float = A
     asking = threading.Thread(target=lambda: answers.append(_ask(database, max_age)), daemon=True)
     asking.start()
     asking.join(within)
-    return answers[0] if answers else unanswered(f"The database did not answer within {within:g} s.")
+    if asking.is_alive():
+        return unanswered(f"The database did not answer within {within:g} s.")
+    return answers[0] if answers else Health.of((Check("health", Status.UNKNOWN, "The check itself failed."),))
 
 
 def unanswered(sentence: str) -> Health:

@@ -1,0 +1,329 @@
+"""The verdict on the whole installation: a table of facts and what they are worth."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schedmgr.core import health
+from schedmgr.core.definitions import Schedule
+from schedmgr.core.health import Status, judge
+from schedmgr.core.installation import InForce
+from schedmgr.core.vitals import Due, Life, Paused, Queue, Repaired, Runs, Vitals, vitals
+from schedmgr.database.engine import Database
+from schedmgr.vocabulary import ProcessRole
+
+NOW = datetime(2026, 3, 2, 2, 13, 20, tzinfo=UTC)
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def daemon(*, silent: float = 3, host: str = "app-1", **changes: object) -> Life:
+    life = Life(
+        id=f"id-of-{host}",
+        role=ProcessRole.DAEMON,
+        host=host,
+        pid=4711,
+        version="1",
+        environment="production",
+        started_at=NOW - timedelta(hours=2),
+        beat_at=NOW - seconds(silent),
+        stopped_at=None,
+        clock_offset=0.0,
+        concurrency=4,
+        definitions={"source": "definitions.py", "fingerprint": "new", "schedules": 4},
+        definitions_errors=(),
+    )
+    return replace(life, **changes)
+
+
+def facts(*lives: Life, **changes: object) -> Vitals:
+    """Those of an installation in good health, but for the changes."""
+    alive = lives or (daemon(),)
+    newest = max(alive, key=lambda life: life.beat_at)
+    return replace(Vitals(now=NOW, last_daemon=newest, processes=alive, enabled=3), **changes)
+
+
+def told(vitals: Vitals, **how: object) -> tuple[Status, list[str]]:
+    """The verdict, and which questions it comes from."""
+    verdict = judge(vitals, **how)
+    return verdict.status, [check.key for check in verdict.troubles]
+
+
+def sentence(vitals: Vitals, key: str) -> str:
+    return next(check.sentence for check in judge(vitals).checks if check.key == key)
+
+
+def test_a_beating_daemon_with_nothing_on_is_ok():
+    assert told(facts(enabled=0)) == (Status.OK, [])
+
+
+def test_where_no_daemon_has_ever_run_all_is_critical():
+    assert told(Vitals(now=NOW)) == (Status.CRITICAL, ["daemon"])
+
+
+@pytest.mark.parametrize(
+    ("silent", "status"),
+    [
+        (0, Status.OK),
+        (60, Status.OK),
+        (61, Status.WARNING),
+        (300, Status.WARNING),
+        (301, Status.CRITICAL),
+        (9999, Status.CRITICAL),
+    ],
+)
+def test_a_silent_daemon_is_a_warning_over_60_s_and_critical_over_300_s(silent, status):
+    assert judge(facts(daemon(silent=silent))).status is status
+
+
+@pytest.mark.parametrize(
+    ("waited", "status"), [(0, Status.OK), (60, Status.OK), (61, Status.WARNING), (301, Status.CRITICAL)]
+)
+def test_an_undecided_occurrence_is_a_warning_over_60_s_and_critical_over_300_s(waited, status):
+    due = facts(oldest_due=Due("feed-refresh", NOW - seconds(waited)))
+    assert told(due) == (status, ["due"] if status is not Status.OK else [])
+
+
+def test_the_age_that_is_critical_can_be_chosen():
+    assert judge(facts(daemon(silent=40)), max_age=seconds(30)).status is Status.CRITICAL
+    assert judge(facts(daemon(silent=400)), max_age=seconds(500)).status is Status.WARNING
+
+
+def test_one_of_two_daemons_is_enough_to_fire():
+    assert "daemon" not in told(facts(daemon(), daemon(host="app-2", silent=500)))[1]
+
+
+def test_a_daemon_ahead_of_the_database_s_clock_has_beaten_just_now():
+    assert judge(facts(daemon(silent=-30))).status is Status.OK
+
+
+def test_a_silent_daemon_beside_a_living_one_is_a_warning_with_its_name():
+    two = facts(daemon(), daemon(host="app-2", silent=214))
+    assert told(two) == (Status.WARNING, ["stale"])
+    assert sentence(two, "stale") == (
+        "The daemon on app-2 (process 4711) stopped beating 3 min 34 s ago. Restart that process."
+    )
+
+
+def test_a_daemon_that_ended_in_order_is_not_stale():
+    ended = daemon(host="app-2", silent=500, stopped_at=NOW - seconds(500))
+    assert told(facts(daemon(), ended)) == (Status.OK, [])
+
+
+def test_a_killed_daemon_whose_successor_runs_on_the_same_host_is_not_stale():
+    killed = daemon(silent=500)
+    successor = daemon(started_at=NOW - seconds(480), id="successor")
+    assert told(facts(successor, killed)) == (Status.OK, [])
+
+
+def test_runs_that_wait_without_a_worker_are_a_warning():
+    waiting = Queue(waiting=5, longest_waiting_since=NOW - seconds(240))
+    assert told(facts(daemon(concurrency=0), queue=waiting)) == (Status.WARNING, ["workers"])
+    assert told(facts(daemon(), queue=waiting)) == (Status.OK, [])
+
+
+def test_a_worker_that_runs_on_its_own_takes_the_waiting_runs():
+    worker = daemon(role=ProcessRole.WORKER, host="app-2")
+    waiting = Queue(waiting=5, longest_waiting_since=NOW)
+    assert told(facts(daemon(concurrency=0), worker, queue=waiting)) == (Status.OK, [])
+
+
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "status"),
+    [
+        (9, 1, Status.OK),  # 90 % exactly
+        (8, 2, Status.WARNING),
+        (0, 9, Status.OK),  # too few to say
+        (0, 10, Status.WARNING),
+        (0, 0, Status.OK),
+        (899, 101, Status.WARNING),
+    ],
+)
+def test_fewer_than_90_of_100_successes_are_a_warning_from_ten_runs_on(succeeded, failed, status):
+    assert judge(facts(runs=Runs(succeeded, failed, "match-items"))).status is status
+
+
+def test_a_poor_rate_is_told_rounded_down_with_the_job_that_fails_most():
+    poor = facts(runs=Runs(succeeded=899, failed=101, most_failing="match-items"))
+    assert sentence(poor, "success") == (
+        "89 % of the 1,000 runs of the last 24 hours succeeded; most of the failures: match-items."
+    )
+
+
+def test_a_repaired_next_run_is_a_warning():
+    repaired = Repaired("partner-feed-pull", NOW - seconds(900), "next_run_at IS NULL; 02:20 UTC was worked out again")
+    assert told(facts(repaired=(repaired,))) == (Status.WARNING, ["repairs"])
+
+
+def test_definitions_with_errors_are_a_warning_that_names_the_first():
+    error = {"file": "definitions.py", "line": 12, "kind": "schedule", "id": "daily", "field": "cron", "value": "x"}
+    broken = facts(daemon(definitions_errors=({**error, "mend": "Write five fields."},)))
+    assert told(broken) == (Status.WARNING, ["definitions"])
+    assert "1 error;" in sentence(broken, "definitions")
+    assert "definitions.py schedule daily cron: Write five fields." in sentence(broken, "definitions")
+
+
+def test_daemons_that_hold_different_definitions_are_a_warning():
+    older = daemon(host="app-2", definitions={"fingerprint": "old"})
+    assert told(facts(daemon(), older)) == (Status.WARNING, ["agreement"])
+
+
+def test_a_daemon_that_holds_other_definitions_than_those_in_force_is_a_warning():
+    in_force = InForce("newest", "definitions.py", 4, NOW)
+    assert told(facts(in_force=in_force)) == (Status.WARNING, ["agreement"])
+    assert told(facts(in_force=replace(in_force, fingerprint="new"))) == (Status.OK, [])
+
+
+def test_a_daemon_that_has_not_loaded_its_definitions_yet_disagrees_with_nobody():
+    in_force = InForce("newest", "definitions.py", 4, NOW)
+    assert told(facts(daemon(definitions=None), in_force=in_force)) == (Status.OK, [])
+
+
+@pytest.mark.parametrize(("offset", "status"), [(5.0, Status.OK), (5.1, Status.WARNING), (-8.2, Status.WARNING)])
+def test_a_clock_that_is_off_by_more_than_5_s_is_a_warning(offset, status):
+    assert judge(facts(daemon(clock_offset=offset))).status is status
+
+
+def test_a_pause_is_told_and_is_no_trouble():
+    paused = facts(paused=Paused(NOW - seconds(1400), None, "cli:oncall@app-1", "db failover"))
+    assert told(paused) == (Status.OK, [])
+    assert sentence(paused, "pause") == "All schedules are paused since 01:50 UTC by cli:oncall@app-1: db failover."
+
+
+def test_the_worst_check_decides_and_comes_first():
+    two = facts(daemon(clock_offset=9), oldest_due=Due("feeds", NOW - seconds(400)))
+    assert told(two) == (Status.CRITICAL, ["due", "clock"])
+
+
+def test_a_database_that_cannot_be_asked_is_critical_and_leaves_no_facts():
+    verdict = health.unanswered("The database did not answer within 5 s.")
+    assert (verdict.status, verdict.facts) == (Status.CRITICAL, None)
+
+
+def test_exit_codes_are_those_of_the_monitoring_plugins():
+    assert [status.exit_code for status in (Status.OK, Status.WARNING, Status.CRITICAL, Status.UNKNOWN)] == [0, 1, 2, 3]
+
+
+# The facts as the tables give them
+
+
+def found(installation) -> Vitals:
+    with installation.database.read() as session:
+        return vitals(session)
+
+
+def every_minute(id: str = "feeds"):
+    return Schedule(id, cron="* * * * *", execution_mode="ALL_JOBS")
+
+
+def test_an_empty_installation_has_no_daemon_and_nothing_due(installation):
+    empty = found(installation)
+    assert (empty.last_daemon, empty.oldest_due, empty.processes, empty.in_force) == (None, None, (), None)
+
+
+def test_the_oldest_due_occurrence_is_that_of_the_schedule_that_waits_longest(installation, clock):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute("first"))
+    clock.set_to(NOW + timedelta(minutes=5))
+    installation.turned_on(every_minute("first"), every_minute("second"))
+    clock.set_to(NOW + timedelta(minutes=10))
+    waiting = found(installation)
+    assert waiting.oldest_due == Due("first", NOW.replace(minute=14, second=0))
+    assert (waiting.enabled, waiting.overdue) == (2, 2)
+
+
+@pytest.mark.parametrize("stored", ["1970-01-01 00:00:00.000000", "no instant at all"])
+def test_a_spoiled_next_run_does_not_make_a_schedule_overdue(installation, clock, stored):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute())
+    installation.sql("UPDATE job_schedule SET next_run_at = :stored", stored=stored)
+    assert found(installation).oldest_due is None
+
+
+def test_a_decided_occurrence_is_due_no_more(installation, clock):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute())
+    clock.move(minutes=3)
+    installation.tick()
+    assert found(installation).oldest_due is None
+
+
+def test_a_repair_is_remembered_for_an_hour(installation, clock):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute())
+    installation.sql("UPDATE job_schedule SET next_run_at = NULL")
+    installation.repair()
+    assert [repaired.schedule_id for repaired in found(installation).repaired] == ["feeds"]
+    clock.move(minutes=61)
+    assert found(installation).repaired == ()
+
+
+def test_ended_runs_count_for_a_day_and_cancelled_ones_say_nothing(installation, clock):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute())
+    for status in ("SUCCEEDED", "FAILED", "TIMED_OUT", "LOST", "CANCELLED", "SKIPPED"):
+        installation.run_now("feeds")
+        installation.sql(
+            "UPDATE job_run SET status = :status, finished_at = :at WHERE status = 'QUEUED'",
+            status=status,
+            at=f"{NOW:%Y-%m-%d %H:%M:%S.%f}",
+        )
+    assert found(installation).runs == Runs(succeeded=1, failed=3, most_failing="tidy")
+    clock.move(hours=25)
+    assert found(installation).runs == Runs()
+
+
+def test_the_queue_counts_what_waits_now_and_not_what_waits_for_a_retry(installation, clock):
+    clock.set_to(NOW)
+    installation.turned_on(every_minute())
+    installation.run_now("feeds")
+    assert found(installation).queue.waiting == 1
+    installation.sql("UPDATE job_run SET available_at = '2026-03-02 02:20:00.000000'")
+    assert found(installation).queue.waiting == 0
+
+
+def test_the_pause_that_holds_now_is_a_fact(installation, clock):
+    clock.set_to(NOW)
+    installation.pause("db failover", until=NOW + timedelta(minutes=10))
+    assert found(installation).paused.reason == "db failover"
+    clock.move(minutes=11)
+    assert found(installation).paused is None
+
+
+def test_a_daemon_that_beat_long_ago_is_still_the_last_one(installation, clock):
+    clock.set_to(NOW)
+    daemon = installation.start_daemon()
+    clock.move(hours=30)
+    late = found(installation)
+    assert (late.last_daemon.id, late.processes) == (daemon.id, ())
+
+
+def test_a_check_that_gets_no_answer_in_time_says_so(database, database_file):
+    with closing(sqlite3.connect(database_file, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        verdict = health.check(database, within=0.1)
+    assert (verdict.status, verdict.checks[0].sentence) == (
+        Status.CRITICAL,
+        "The database did not answer within 0.1 s.",
+    )
+
+
+def test_a_file_that_is_no_database_is_critical(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("not a database, but long enough to be looked at as one" * 20)
+    verdict = health.check(Database(f"sqlite:///{file}"))
+    assert (verdict.status, verdict.checks[0].sentence) == (
+        Status.CRITICAL,
+        "The database cannot be used: file is not a database.",
+    )
+
+
+def test_a_check_of_a_migrated_database_with_a_daemon_is_ok(installation):
+    installation.start_daemon()
+    assert health.check(installation.database).status is Status.OK
