@@ -100,15 +100,23 @@ def file_problem(place: Place, mend: str, *, field: str = "", value: str = "") -
 
 def relative(file: str) -> str:
     """The file's path from the working directory if it lies under it, else in full."""
-    prefix = str(Path.cwd()).rstrip(os.sep) + os.sep
+    try:
+        prefix = str(Path.cwd()).rstrip(os.sep) + os.sep
+    except OSError:  # the working directory was removed
+        return file
     return file.removeprefix(prefix)
 
 
 def shown(value: object) -> str:
-    """A value as a person wrote it, short and on one line, without the password of a URL."""
+    """A value as a person wrote it, short and on one line.
+
+    What may be secret is left out: the password of a URL, and the values that a mapping's names have.
+    """
     if isinstance(value, str):
         return _short.repr(_PASSWORD.sub("//…@", value))
     try:
+        if isinstance(value, Mapping):
+            return one_line(f"{{{_short.repr(list(value))[1:-1]}}}")
         return one_line(_short.repr(value))
     except Exception:  # a value of the user's may refuse to be shown, in any way
         return f"<{type(value).__name__}>"

@@ -113,7 +113,7 @@ def _mistakes(
     for name in given:
         if name not in made.RULES:
             mend = f"A {made.KIND} has no such field.{did_you_mean(name, made.RULES)}"
-            yield made.problem(name, shown(given[name]), mend)
+            yield made.problem(one_line(name, 100), shown(given[name]), mend)
     for name, mend in made.contradictions(set(given) - set(wrong)):
         yield made.problem(name, shown(getattr(made, name)) if name in given else "", mend)
 

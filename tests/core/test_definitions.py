@@ -271,6 +271,7 @@ SECONDS = "Write a number of seconds, more than 0 and at most 2,678,400."
             "job 'a': A job has exactly one of command, call and http; it has command and http.",
         ),
         (Job("a", command="x", tiemout=3), "job 'a': tiemout 3: A job has no such field. Did you mean 'timeout'?"),
+        (Job("a", command="x", **{"x\ny": 1}), "job 'a': x y 1: A job has no such field."),
         (Job("a", "x", command="x"), "job 'a': 'x': Only the name may stand without a field's name before it."),
         (Job("a", command="x", timeout=0), f"job 'a': timeout 0: {SECONDS}"),
         (Job("a", command="x", timeout=True), f"job 'a': timeout True: {SECONDS}"),
@@ -320,6 +321,14 @@ SECONDS = "Write a number of seconds, more than 0 and at most 2,678,400."
         (
             Job("a", command="x", body="y"),
             "job 'a': body 'y': Only an http job has it; this job has command.",
+        ),
+        (
+            Job("a", command="x", headers={"Authorization": "Bearer secret"}),
+            "job 'a': headers {'Authorization'}: Only an http job has it; this job has command.",
+        ),
+        (
+            Job("a", command="x", header={"Authorization": "Bearer secret"}),
+            "job 'a': header {'Authorization'}: A job has no such field. Did you mean 'headers'?",
         ),
         (Job("a", command="x", env={"A": 5}), "job 'a': env 'A': Write text in quotes."),
         (
