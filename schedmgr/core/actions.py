@@ -8,6 +8,7 @@ from sqlalchemy import insert, or_, select, update
 
 from schedmgr.core import audit, enqueue, locking, periods, phrases, settlement, transitions
 from schedmgr.core.audit import Requester
+from schedmgr.core.cron import CronError
 from schedmgr.core.enqueue import Enqueued, Firing
 from schedmgr.core.settlement import ScheduleState
 from schedmgr.database.engine import Session
@@ -17,20 +18,24 @@ from schedmgr.vocabulary import Decision, RunStatus
 
 
 def enable(session: Session, schedule_id: str, by: Requester) -> None:
-    """Turn a schedule on: what is due from now on fires.  One that is on already is left as it is."""
+    """Turn a schedule on: what is due from now on fires.  One that is on already is left as it is.
+
+    Raises Refused if its expression or zone cannot be read.
+    """
     state = _locked_schedule(session, schedule_id)
     if state.enabled:
         return
+    accounted_until = max(session.now(), state.accounted_until)
+    try:
+        next_run_at = state.timetable.after(accounted_until)
+    except CronError as error:
+        raise Refused(f"Schedule {schedule_id} cannot be turned on: {error}") from error
     session.execute(
         update(JobSchedule)
         .where(JobSchedule.id == schedule_id)
-        .values(
-            enabled=True,
-            accounted_until=max(session.now(), state.accounted_until),
-            next_run_at=_first_run(session, state),
-        )
+        .values(enabled=True, accounted_until=accounted_until, next_run_at=next_run_at)
     )
-    periods.begin(session, [state.timetable])
+    periods.begin(session, [(state.timetable, accounted_until)])
     audit.note(session, by, "enable", f"turned on {schedule_id}", schedule_id=schedule_id)
 
 
@@ -195,10 +200,6 @@ def no_such_schedule(session: Session, schedule_id: str) -> str:
     """The sentence for an id that no schedule has, with the nearest that one has."""
     near = difflib.get_close_matches(schedule_id, list(session.scalars(select(JobSchedule.id))), n=1)
     return f"No schedule has the id {schedule_id}." + (f" Nearest: {near[0]}." if near else "")
-
-
-def _first_run(session: Session, state: ScheduleState) -> datetime | None:
-    return state.timetable.after(max(session.now(), state.accounted_until))
 
 
 def _firing_of(session: Session, request_key: str) -> Enqueued | None:

@@ -210,7 +210,7 @@ def _begin_anew(session: Session, changed: Sequence[str], restarted: Sequence[st
     """New periods and next runs for what is due otherwise from now on."""
     periods.end(session, [*changed, *restarted])
     states = settlement.schedules(session, [*changed, *restarted])
-    periods.begin(session, [state.timetable for state in states])
+    periods.begin(session, [(state.timetable, state.accounted_until) for state in states])
     locking.account(
         session,
         [
