@@ -82,7 +82,8 @@ def is_users(path: str, folders: Iterable[str]) -> bool:
 
 def _is_own(path: str, folder: str) -> bool:
     installed = {"site-packages", "dist-packages"}
-    is_ours = path.startswith(_PACKAGE) and not folder.startswith(_PACKAGE)  # in a checkout; the sample is the user's
+    # A checkout or the executable's folder may lie in it.  The sample counts as the user's.
+    is_ours = path.startswith(_OURS) and not folder.startswith(_OURS)
     return path.startswith(folder) and not is_ours and not installed & set(Path(path.removeprefix(folder)).parts)
 
 
@@ -93,4 +94,5 @@ def _python() -> tuple[str, ...]:
     return tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
 
 
-_PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
+_OURS = tuple(f"{folder}{os.sep}" for folder in (Path(__file__).parent.parent, vars(sys).get("_MEIPASS")) if folder)
+"""Where this program's own modules lie; in the executable Python's as well."""
