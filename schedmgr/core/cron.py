@@ -1,8 +1,8 @@
 """Cron expressions on real time: at which instants a schedule is due, in any zone, through every change of its clocks.
 
-Pure: no database, no clock, no system time zones.  The grammar is in `cron_fields`, the expression in
-`cron_expression`, the zones in `cron_zones`, plain English in `cron_words` and `cron_notes`; this module is the door
-to all of them.
+Pure: no database, no clock, no system time zones.  The grammar is in `cron_fields` and `cron_mistakes`, the expression
+in `cron_expression`, the zones in `cron_zones`, plain English in `cron_words`, `cron_field_words` and `cron_notes`;
+this module is the door to all of them.
 
 What happens when the clocks of a zone change, as Debian's cron does it:
 
@@ -25,6 +25,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from schedmgr.core.cron_expression import Cron, parse
+from schedmgr.core.cron_field_words import FieldWords, explain_fields
 from schedmgr.core.cron_mistakes import CronError
 from schedmgr.core.cron_notes import clock_note
 from schedmgr.core.cron_words import describe
@@ -45,10 +46,12 @@ __all__ = [
     "ClockChange",
     "Cron",
     "CronError",
+    "FieldWords",
     "clock_changes",
     "clock_note",
     "count_between",
     "describe",
+    "explain_fields",
     "last_until",
     "next_after",
     "next_runs",

@@ -178,7 +178,7 @@ def parse(cron: str, *, hash_id: str | None = None) -> Cron:
 # Large enough for 10,000 schedules that each have an expression of their own, as those with H do.
 @lru_cache(maxsize=16_384)
 def _parse(text: str, hash_id: str | None) -> Cron:
-    written = _split(text)
+    written = split(text)
     parsed = [parse_field(kind, part) for kind, part in zip(KINDS, written, strict=True)]
     minutes, hours, days, months, weekdays = [
         one.resolve(kind, hash_id) for kind, one in zip(KINDS, parsed, strict=True)
@@ -204,8 +204,8 @@ def _parse(text: str, hash_id: str | None) -> Cron:
     return cron
 
 
-def _split(text: str) -> list[str]:
-    """The five fields of an expression or of the macro that it is.  Raises `CronError`."""
+def split(text: str) -> list[str]:
+    """The texts of the five fields of an expression, or of what a macro stands for.  Raises `CronError`."""
     if strange := re.search(r"[^\t -~]", text):
         problem = f"{shorten(text)} contains the character '{shorten(strange.group())}'"
         raise CronError(WHOLE, text, problem, "Write plain letters, digits and the signs * / , - # ( ) only.")

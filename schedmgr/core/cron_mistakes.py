@@ -78,7 +78,7 @@ _MISPLACED = {
     "Day of month": (
         (r"L-\d+", "{part} (days before the last) is not supported", "Write L for the last day of the month."),
         (
-            r"[^W]*L[^W]*",
+            r"(\d*|\w{3})L\d?",
             "{part} does not belong here",
             "Write L for the last day; 5L (the last Friday) goes in day of week.",
         ),
@@ -92,7 +92,7 @@ _MISPLACED = {
     ),
 }
 _MISPLACED_ELSEWHERE = (
-    (r".*L", "{part} does not belong here", "L goes in day of month, 5L (the last Friday) in day of week."),
+    (r"(\d*|\w{3})L\d?", "{part} does not belong here", "L goes in day of month, 5L (the last Friday) in day of week."),
     (r".*#.*", "{part} does not belong here", "Forms such as 5#2 (the second Friday) go in day of week."),
 )
 

@@ -63,11 +63,16 @@ def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def list_runs(numbers: Iterable[int], names: Sequence[str]) -> str:
-    """Names of the numbers, with "a to c" for three or more in a row."""
+    """ "a, c and e to g": names of the numbers, three or more in a row as one."""
+    return join(name_runs(numbers, names))
+
+
+def name_runs(numbers: Iterable[int], names: Sequence[str]) -> list[str]:
+    """The parts of `list_runs`."""
     parts: list[str] = []
     for first, last in runs(numbers):
         parts += [f"{names[first]} to {names[last]}"] if last - first > 1 else names[first : last + 1]
-    return join(parts)
+    return parts
 
 
 def bits(mask: int) -> list[int]:

@@ -8,6 +8,7 @@ from schedmgr.core.cron_fields import Hashed, Item, first_hashed
 from schedmgr.core.cron_phrases import FIXED, clock, join, list_runs, ordinal, runs
 
 _LISTED = 4  # times that are listed one by one where there is a shorter way
+_MANY = 8  # times that are too many for a list
 _WINDOWS = 3  # windows that are given by their clock times
 
 _NUMBERS = [str(number) for number in range(60)]
@@ -50,6 +51,8 @@ def _hourly(minute: int, hours: Sequence[int]) -> TimeWords:
     """Once in each of several hours."""
     times = [clock(60 * hour + minute) for hour in hours]
     step = _even_step(hours)
+    if step is None and len(times) > _MANY:
+        return TimeWords(f"every hour{_window([minute], hours)}", True)
     if step is None:
         return TimeWords(f"at {join(times)}", False)
     every = "every hour" if step == 1 else f"every {step} hours"
@@ -71,11 +74,11 @@ def _within_hour(minutes: Sequence[int], each_hour: str) -> str:
 
 
 def _window(minutes: Sequence[int], hours: Sequence[int]) -> str:
-    stretches = runs(hours)
+    stretches = [(60 * first + minutes[0], 60 * last + minutes[-1]) for first, last in runs(hours)]
     if len(stretches) > _WINDOWS:
         return _hours(hours)
-    windows = [f"from {clock(60 * a + minutes[0])} to {clock(60 * b + minutes[-1])}" for a, b in stretches]
-    return f"{'' if _goes_round(minutes, 60) else ','} {join(windows)}"
+    windows = [f"from {clock(a)} to {clock(b)}" if a < b else f"at {clock(a)}" for a, b in stretches]
+    return f"{'' if _goes_round(minutes, 60) or len(minutes) == 1 else ','} {join(windows)}"
 
 
 def _hours(hours: Sequence[int]) -> str:

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from schedmgr.core.cron_expression import Cron, parse
 from schedmgr.core.cron_fields import LAST_WEEK, Item, Weekday, first_hashed
-from schedmgr.core.cron_phrases import COUNTED, FIXED, MONTHS, WEEKDAYS, bits, join, list_runs, ordinal, runs
+from schedmgr.core.cron_phrases import COUNTED, FIXED, MONTHS, WEEKDAYS, bits, join, list_runs, name_runs, ordinal
 from schedmgr.core.cron_time_words import time_words
 
 _MONDAY_FIRST = (1, 2, 3, 4, 5, 6, 7)
 _ALL_DAYS, _ALL_WEEKDAYS, _ALL_MONTHS = (1 << 32) - 2, 0b1111111, (1 << 13) - 2
 _FEBRUARY = 1 << 2
+_ORDINALS = [ordinal(number) for number in range(32)]
 _LISTED = 4  # days that are listed one by one where there is a shorter way
 
 
@@ -49,7 +50,7 @@ def _days(cron: Cron, items: Sequence[Sequence[Item]]) -> _DayWords:
     in_months = f"in {months}" if months else ""
     if (any_number and any_weekday) or (cron.either_day and (any_number or any_weekday)):
         return _DayWords(in_months, "every day")
-    weekdays = _weekdays(cron, items[4])
+    weekdays = weekday_words(cron, items[4])
     if any_number:
         return _DayWords(f"on {weekdays} {in_months}", after_time=not cron.monthly_weekdays)
     if any_weekday:
@@ -82,16 +83,11 @@ def _numbers(cron: Cron, items: Sequence[Item], month: str) -> str:
         step = steps.pop()
         until = "" if numbers[-1] + step > 31 else f" to the {ordinal(numbers[-1])}"
         return f"every {ordinal(step)} day of {month} from the {ordinal(numbers[0])}{until}"
-    parts: list[str] = []
-    for first, last in runs(numbers):
-        is_range = last - first > 1
-        parts += (
-            [f"{ordinal(first)} to {ordinal(last)}"] if is_range else [ordinal(day) for day in range(first, last + 1)]
-        )
-    return f"the {join(parts + ['last day'] * cron.last_day)} of {month}"
+    return f"the {join(name_runs(numbers, _ORDINALS) + ['last day'] * cron.last_day)} of {month}"
 
 
-def _weekdays(cron: Cron, items: Sequence[Item]) -> str:
+def weekday_words(cron: Cron, items: Sequence[Item]) -> str:
+    """The days of the week by name, Monday first."""
     if first_hashed(items):
         return f"a weekday {FIXED}"
     names = (*WEEKDAYS, WEEKDAYS[0])

@@ -47,6 +47,9 @@ DESCRIPTIONS = {
     "*/5 */2 * * *": "Every 5 minutes in every 2nd hour from 00:00",
     "5,17,41 9-17 * * *": "At 5, 17 and 41 past each hour, from 09:05 to 17:41",
     "*/15 9-17 * * 1-5": "Every 15 minutes from 09:00 to 17:45 on Monday to Friday",
+    "47 0-7,9-23 * * *": "Every hour from 00:47 to 07:47 and from 09:47 to 23:47",
+    "47 0-7,9-20,22 * * *": "Every hour from 00:47 to 07:47, from 09:47 to 20:47 and at 22:47",
+    "*/20 2,22-23 * * *": "Every 20 minutes from 02:00 to 02:40 and from 22:00 to 23:40",
     # days of the week
     "0 9 * * 1-5": "At 09:00 on Monday to Friday",
     "@weekly": "At 00:00 on Sunday",
@@ -188,6 +191,43 @@ def test_with_an_id_the_description_names_what_it_decided() -> None:
 def test_an_expression_that_is_wrong_is_not_described() -> None:
     with pytest.raises(cron.CronError):
         cron.describe("61 * * * *")
+
+
+@pytest.mark.parametrize(
+    ("expression", "meanings"),
+    [
+        (
+            "*/5 9-17 1,15,L JAN-mar 1-5",
+            "every 5th minute from 0 to 55; hours 9 to 17; the 1st, 15th and last day; "
+            "January to March; Monday to Friday",
+        ),
+        ("@weekly", "minute 0; hour 0; every day; every month; Sunday"),
+        (
+            "7,47 1-9/2 */2 */3 5#2,1",
+            "minutes 7 and 47; every 2nd hour from 1 to 9; every 2nd day from 1st to 31st; "
+            "January, April, July and October; Monday and the second Friday of the month",
+        ),
+        (
+            "H H/6 H H H",
+            "a minute fixed by its id; every 6th hour from one fixed by its id; a day fixed by its id; "
+            "a month fixed by its id; a weekday fixed by its id",
+        ),
+    ],
+)
+def test_each_field_is_explained(expression: str, meanings: str) -> None:
+    assert "; ".join(field.meaning for field in cron.explain_fields(expression)) == meanings
+
+
+def test_an_explained_field_tells_its_name_and_text_as_they_are_written() -> None:
+    fields = cron.explain_fields("H 9 * * mon", hash_id="nightly-report")
+    assert [field[:2] for field in fields] == [
+        ("Minute", "H"),
+        ("Hour", "9"),
+        ("Day of month", "*"),
+        ("Month", "*"),
+        ("Day of week", "mon"),
+    ]
+    assert fields[0].meaning == "minute 4"
 
 
 @pytest.mark.parametrize(("zone", "expression", "which", "note"), NOTES)
