@@ -37,8 +37,11 @@ def adopt_orphans() -> None:
 def descendants(root: int, *, without: Collection[int] = ()) -> list[Descendant]:
     """The living processes below `root`, leaving out those in `without` and everything below them.
 
-    A process that forks while this looks may be missed: look again until nothing is left.
+    A process that forks while this looks may be missed: look again until nothing is left.  Where descendants cannot
+    be seen there seem to be none.
     """
+    if not SEES_DESCENDANTS:
+        return []
     children: dict[int, list[Descendant]] = {}
     for pid in _all_pids():
         if (stat := _stat(pid)) is not None:

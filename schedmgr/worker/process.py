@@ -22,7 +22,7 @@ from queue import SimpleQueue
 from typing import Self
 
 from schedmgr.worker import outcomes
-from schedmgr.worker.descendants import signal_group
+from schedmgr.worker.descendants import SEES_DESCENDANTS, signal_group
 from schedmgr.worker.guard_process import GuardProcess
 from schedmgr.worker.keeper import Cause, Order
 from schedmgr.worker.outcomes import Outcome
@@ -331,8 +331,9 @@ class Guard:
                 self._lose(channel)
 
     def _lose(self, channel: _Channel) -> None:
-        if channel.guard.is_dead and channel.execution.pid is not None:
-            signal_group(channel.execution.pid, signal.SIGKILL)  # what is left of it has no one else
+        nobody_else_kills_it = channel.guard.is_dead or not SEES_DESCENDANTS
+        if nobody_else_kills_it and channel.execution.pid is not None:
+            signal_group(channel.execution.pid, signal.SIGKILL)
         self._end(channel, outcomes.vanished("its keeper, the process that watched over it, was killed"))
 
     def _end(self, channel: _Channel, outcome: Outcome) -> None:

@@ -71,7 +71,8 @@ class Started:
         return self.rows.text
 
     def says(self, text: str) -> bool:
-        return text in self.text
+        """It has printed that, and its process id is known: the word of its start may come after its first output."""
+        return text in self.text and self.execution.pid is not None
 
 
 Start = Callable[..., Started]

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from schedmgr.vocabulary import RunStatus
+from schedmgr.worker.keeper import boot_seconds
 from schedmgr.worker.process import Guard
 
 AT_ONCE = 2.0  # seconds, by contract; it takes a few hundredths
+
+WAKING = 1.0  # seconds, by contract
 
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers and /proc")
 
@@ -59,6 +62,17 @@ def test_a_frozen_worker_loses_its_attempts_when_their_leases_end(worker, daemon
     worker.renew(1.0)
     worker.signal(signal.SIGSTOP)
     until(lambda: not any(map(lives, tree)))
+
+
+@needs_proc
+def test_a_host_that_wakes_after_the_lease_s_end_ends_the_attempt_at_once(worker, daemonising, until, lives):
+    worker.renew(0.5)
+    worker.signal(signal.SIGSTOP)
+    os.kill(worker.keeper, signal.SIGSTOP)
+    wakes_at = boot_seconds() + 0.6
+    until(lambda: boot_seconds() > wakes_at)
+    os.kill(worker.keeper, signal.SIGCONT)
+    until(lambda: not lives(worker.leader) and not lives(daemonising.pid), within=WAKING)
 
 
 def test_a_terminal_s_signals_do_nothing_to_the_guard_and_keepers(worker, lives):

@@ -12,6 +12,8 @@ from schedmgr.worker.keeper import boot_seconds
 from schedmgr.worker.output import Flush
 from schedmgr.worker.process import Stop
 
+needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers and /proc")
+
 
 def test_a_command_that_ends_with_0_succeeded(start):
     attempt = start(("true",))
@@ -124,6 +126,7 @@ def test_a_command_leads_a_session_of_its_own_and_has_an_empty_standard_input(st
     assert attempt.text == "True True\n"
 
 
+@needs_proc
 def test_signals_do_to_a_command_what_they_do_in_a_terminal(start):
     attempt = start(("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"))
     assert attempt.outcome.exit_code == 0
@@ -194,12 +197,14 @@ def test_a_stop_after_the_end_changes_nothing(start):
     assert attempt.outcome.status == RunStatus.SUCCEEDED
 
 
+@needs_proc
 def test_a_daemon_that_a_command_leaves_behind_ends_with_it(start, daemonising, lives):
     attempt = start(daemonising.command(then="exit 0"))
     assert attempt.outcome.status == RunStatus.SUCCEEDED
     assert not lives(daemonising.pid)
 
 
+@needs_proc
 def test_a_cancel_reaches_a_daemon_that_a_command_started(start, daemonising, until, lives):
     attempt = start(daemonising.command(then="echo ready; sleep 1000"))
     until(lambda: attempt.says("ready"))
@@ -215,6 +220,7 @@ def test_the_last_words_of_what_outlives_the_leader_for_a_moment_are_kept(start)
     assert attempt.text == "word\nafterword\n"
 
 
+@needs_proc
 def test_somebody_outside_who_holds_the_output_does_not_hold_up_the_end(start, until):
     attempt = start("echo ready; sleep 1000")
     until(lambda: attempt.says("ready"))
