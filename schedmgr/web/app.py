@@ -19,7 +19,7 @@ from schedmgr.web.assets import Assets
 from schedmgr.web.auth import Authentication, Door, Keys
 from schedmgr.web.brake import Brake
 from schedmgr.web.live import Live
-from schedmgr.web.pages import live, login, machines, pause, run, runs, schedules
+from schedmgr.web.pages import live, login, machines, pause, run, runs, schedule, schedules
 from schedmgr.web.site import Site, Visit
 
 POLICY = "; ".join(
@@ -47,7 +47,7 @@ HEADERS = {
 STRICT_TRANSPORT = "max-age=31536000"
 LONGEST_BODY = 64 * 1024  # bytes: the longest form is a pause's reason
 
-PAGES = (login, live, schedules, runs, run, pause, machines)
+PAGES = (login, live, schedules, schedule, runs, run, pause, machines)
 
 
 def create_app(

@@ -79,20 +79,20 @@ class Live:
         with self._lock:
             self._generation += 1
 
-    def ask(self, key: Hashable, question: Callable[[Session], Value]) -> Value:
-        """The answer to a question, at most a second old.  `key` says which question it is.
+    def ask(self, key: Hashable, question: Callable[[Session], Value], *, fresh_for: float = FRESH_FOR) -> Value:
+        """The answer to a question, at most `fresh_for` seconds old.  `key` says which question it is.
 
         Raises DatabaseUnavailable if there is no answer, not even an old one; whatever else `question` raises.
         """
         answer = self._answer(key)
-        if not self._must_read(answer):
+        if not self._must_read(answer, fresh_for):
             return cast(Value, answer.value)
         if not answer.lock.acquire(timeout=self._patience(answer)):
             if answer.read_at is None:
                 raise DatabaseUnavailable("The database has not answered yet. Try again in a moment.")
             return cast(Value, answer.value)
         try:
-            if self._must_read(answer):
+            if self._must_read(answer, fresh_for):
                 self._read(answer, question)
             return cast(Value, answer.value)
         except DatabaseUnavailable:
@@ -154,13 +154,13 @@ class Live:
                 self._answers.popitem(last=False)
             return answer
 
-    def _must_read(self, answer: _Answer) -> bool:
+    def _must_read(self, answer: _Answer, fresh_for: float) -> bool:
         if answer.read_at is None:
             return True
         now = self._monotonic()
         if self._failed_at is not None and now - self._failed_at < TRY_AGAIN_AFTER:
             return False
-        return now - answer.read_at >= FRESH_FOR or answer.reading_began_at < self._generation
+        return now - answer.read_at >= fresh_for or answer.reading_began_at < self._generation
 
     def _patience(self, answer: _Answer) -> float:
         """Seconds to wait for another thread's reading; none where the answer at hand will do meanwhile."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Response, get
 from litestar.enums import MediaType
+from litestar.params import FromPath
 
 from schedmgr.database import migrate
 from schedmgr.errors import NotFound
@@ -19,7 +20,7 @@ def healthz() -> Response[str]:
 
 
 @get("/static/{name:path}", sync_to_thread=False)
-def static(request: Visit, name: str) -> Response[Any]:
+def static(request: Visit, name: FromPath[str]) -> Response[Any]:
     """A script, a style, a font or a picture.  One that is asked for by its version never changes."""
     asset = request.site.assets.find(name)
     if asset is None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
 from schedmgr.core import actions, phrases
 from schedmgr.core.queries.snapshot import ScheduleFacts, Snapshot
@@ -47,7 +48,7 @@ def rows(request: Visit) -> Response[Any]:
 
 @post("/admin/schedules/{schedule_id:str}/enable", guards=[operators])
 @in_thread
-def enable(request: Visit, schedule_id: str) -> Response[Any]:
+def enable(request: Visit, schedule_id: FromPath[str]) -> Response[Any]:
     """Turn a schedule on."""
     request.site.database.transact(lambda session: actions.enable(session, schedule_id, request.requester))
     return request.done(request.back(f"/admin/schedules/{schedule_id}"))
@@ -55,14 +56,14 @@ def enable(request: Visit, schedule_id: str) -> Response[Any]:
 
 @get("/admin/schedules/{schedule_id:str}/disable", guards=[operators])
 @in_thread
-def ask_disable(request: Visit, schedule_id: str) -> Response[Any]:
+def ask_disable(request: Visit, schedule_id: FromPath[str]) -> Response[Any]:
     """What the dialog asks before turning a schedule off, as a page."""
     return _ask(request, schedule_id, "disable", schedule_rows.ask_disable(schedule_id))
 
 
 @post("/admin/schedules/{schedule_id:str}/disable", guards=[operators])
 @in_thread
-def disable(request: Visit, schedule_id: str) -> Response[Any]:
+def disable(request: Visit, schedule_id: FromPath[str]) -> Response[Any]:
     """Turn a schedule off."""
     request.site.database.transact(lambda session: actions.disable(session, schedule_id, request.requester))
     return request.done(request.back(f"/admin/schedules/{schedule_id}"))
@@ -70,7 +71,7 @@ def disable(request: Visit, schedule_id: str) -> Response[Any]:
 
 @get("/admin/schedules/{schedule_id:str}/run", guards=[operators])
 @in_thread
-def ask_run(request: Visit, schedule_id: str) -> Response[Any]:
+def ask_run(request: Visit, schedule_id: FromPath[str]) -> Response[Any]:
     """What the dialog asks before a run by hand, as a page."""
     snapshot = request.site.live.reading().snapshot
     return _ask(request, schedule_id, "run", builder(request, snapshot).ask_run(find(snapshot, schedule_id)))
@@ -78,7 +79,7 @@ def ask_run(request: Visit, schedule_id: str) -> Response[Any]:
 
 @post("/admin/schedules/{schedule_id:str}/run", guards=[operators])
 @in_thread
-def run(request: Visit, schedule_id: str, data: Form) -> Response[Any]:
+def run(request: Visit, schedule_id: FromPath[str], data: Form) -> Response[Any]:
     """Run a schedule's jobs now.  The form's key makes pressing twice harmless."""
     key = request.key_of(data, f"run {schedule_id}")
     enqueued = request.site.database.transact(

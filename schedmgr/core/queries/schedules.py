@@ -1,0 +1,85 @@
+"""What the page of one schedule asks, beside what the snapshot holds."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from schedmgr.core.queries import firings
+from schedmgr.core.queries.firings import FiringFacts, Show
+from schedmgr.database.engine import Session
+from schedmgr.database.models import JobSchedule
+from schedmgr.vocabulary import Overlap
+
+COUNTED = 10_000
+"""Firings are counted up to here; more are "over 10,000"."""
+
+USUAL_OF = 50  # firings that are looked back on
+SUCCESS_OVER = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rest of a schedule's definition.  Spans are in seconds."""
+
+    environments: tuple[str, ...]
+    catch_up_limit: int
+    overlap: Overlap
+    jitter: int
+    starts_at: datetime | None
+    ends_at: datetime | None
+    expect_within: int | None
+    usual: tuple[timedelta, ...]  # how long its newest successful firings took, shortest first
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Some firings, newest first; `total` is counted up to COUNTED."""
+
+    firings: tuple[FiringFacts, ...]
+    has_newer: bool
+    has_older: bool
+    total: int
+    is_over: bool
+
+
+def rules(session: Session, schedule_id: str) -> Rules | None:
+    """The rest of a schedule's definition; None for an id that no schedule has."""
+    row = session.execute(
+        select(
+            JobSchedule.environments,
+            JobSchedule.catch_up_limit,
+            JobSchedule.overlap,
+            JobSchedule.jitter,
+            JobSchedule.starts_at,
+            JobSchedule.ends_at,
+            JobSchedule.expect_within,
+        ).where(JobSchedule.id == schedule_id)
+    ).first()
+    if row is None:
+        return None
+    environments, *rest = row
+    usual = sorted(firings.successful_durations(session, schedule_id, USUAL_OF))
+    return Rules(tuple(environments), *rest, tuple(usual))
+
+
+def success(session: Session, schedule_id: str) -> tuple[int, int]:
+    """Of its firings of the last 30 days that ended: how many succeeded, how many there are."""
+    return firings.ended_since(session, schedule_id, session.now() - SUCCESS_OVER)
+
+
+def history(
+    session: Session, schedule_id: str, show: Show, limit: int, *, before: int | None = None, after: int | None = None
+) -> HistoryPage:
+    """A page of its firings: the newest, those older than an id, or just newer than one."""
+    found = firings.history(session, schedule_id, show, limit + 1, before=before, after=after)
+    has_more = len(found) > limit
+    total = firings.count_history(session, schedule_id, show, COUNTED + 1)
+    shown = found[-limit:] if after is not None else found[:limit]
+    return HistoryPage(
+        firings=tuple(shown),
+        has_newer=has_more if after is not None else before is not None,
+        has_older=True if after is not None else has_more,
+        total=min(total, COUNTED),
+        is_over=total > COUNTED,
+    )
