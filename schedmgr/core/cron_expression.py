@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, date
 from functools import lru_cache
 
-from schedmgr.core.cron_fields import DAY, KINDS, LAST_WEEK, Item, LastDay, Weekday, parse_field
+from schedmgr.core.cron_fields import (
+    DAY,
+    KINDS,
+    LAST_WEEK,
+    MONTH_NAMES,
+    WEEKDAY_NAMES,
+    Item,
+    LastDay,
+    Weekday,
+    parse_field,
+)
 from schedmgr.core.cron_mistakes import FIVE_FIELDS, WHOLE, CronError, shorten
 
 MINUTES_A_DAY = 1440
@@ -27,6 +37,9 @@ MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+
+_NAMES = "|".join((*MONTH_NAMES, *WEEKDAY_NAMES))
+_TIME_FIELD = re.compile(rf"([\d*/,\-?LW#]|{_NAMES})+", re.IGNORECASE)
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 _LAST_DAY = date.max.toordinal() - _FIRST_DAY
@@ -241,7 +254,7 @@ def _wrong_count(text: str, written: list[str]) -> CronError:
     count = f"{shorten(text)} has {len(written)} field{'s' * (len(written) > 1)}"
     if len(written) < 5:
         return CronError(WHOLE, text, count, f"Write five: {FIVE_FIELDS}.")
-    if all(re.fullmatch(r"[\d*/,\-?LW#]+|[A-Za-z,\-]{3,}", part) for part in written[:7]) and len(written) <= 7:
+    if len(written) <= 7 and all(_TIME_FIELD.fullmatch(part) for part in written):
         mend = f"Write five: {FIVE_FIELDS}; seconds and years are not supported."
         return CronError(WHOLE, text, count, mend)
     return CronError(WHOLE, text, count, f"Write five: {FIVE_FIELDS}; the command belongs to the job.")
