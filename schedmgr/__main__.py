@@ -17,7 +17,7 @@ def main() -> None:
         case ["sample", *words]:
             from schedmgr.sample import pipeline
 
-            pipeline.run(words)
+            sys.exit(pipeline.run(words))
         case words:
             from schedmgr.cli import program
 

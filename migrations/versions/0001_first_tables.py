@@ -105,6 +105,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("in_turn", sa.Boolean(), nullable=False),
+        sa.Column("waits_for", sa.Integer(), nullable=False),
         sa.Column("queued_at", Instant(), nullable=False),
         sa.Column("available_at", Instant(), nullable=False),
         sa.Column("started_at", Instant(), nullable=True),

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, or_, select, update
 
-from schedmgr.core import audit, enqueue, locking, periods, phrases, settlement, transitions
+from schedmgr.core import audit, enqueue, locking, periods, phrases, settlement, succession, transitions
 from schedmgr.core.audit import Requester
 from schedmgr.core.cron import CronError
 from schedmgr.core.enqueue import Enqueued, Firing
@@ -98,6 +98,7 @@ def cancel(session: Session, run_id: int, by: Requester) -> RunStatus:
     if status is RunStatus.QUEUED and transitions.cancel_queued(
         session, run_id, session.now(), f"cancelled by {by.who} before it started"
     ):
+        succession.ended(session, run_id, RunStatus.CANCELLED)
         audit.note(session, by, "cancel", f"cancelled run {run_id}", run_id=run_id)
         return RunStatus.CANCELLED
     if status.is_over:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from schedmgr.core import transitions
+from schedmgr.core import succession, transitions
 from schedmgr.core.transitions import Ending
 from schedmgr.database.engine import Session
 from schedmgr.database.models import JobRun, JobRunAttempt, JobRunOutput, JobVersion
@@ -58,7 +58,10 @@ def end_attempt(
     """Record the end of an attempt: for good, or with another one to come.  False: the lease was no longer ours."""
     delay = RetryRule.of(definition).next_attempt_after(attempt, ending.status, random.random())
     if delay is None or _is_cancelled(session, run_id):
-        return transitions.finish(session, run_id, attempt, ending, lease_token)
+        ended = transitions.finish(session, run_id, attempt, ending, lease_token)
+        if ended:
+            succession.ended(session, run_id, ending.status)
+        return ended
     return transitions.try_again(session, run_id, attempt, ending, lease_token, session.now() + delay)
 
 

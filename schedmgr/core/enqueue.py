@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from schedmgr.database.engine import Session
-from schedmgr.database.models import Job, JobRun, ScheduleFiring
+from schedmgr.database.models import Job, JobRun, JobVersion, ScheduleFiring
 from schedmgr.vocabulary import Decision, ExecutionMode, Reason, RunStatus, Trigger
 
 
@@ -21,6 +21,8 @@ class JobToRun:
     group: str
     version_id: int
     priority: int
+    after: tuple[str, ...] = ()
+    """Jobs that must succeed first, where they are in the same firing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,15 @@ class Enqueued:
 def active_jobs(session: Session) -> list[JobToRun]:
     """Every job of the definitions in force, in their order."""
     rows = session.execute(
-        select(Job.name, Job.group, Job.version_id, Job.priority)
+        select(Job.name, Job.group, Job.version_id, Job.priority, JobVersion.definition)
+        .join(JobVersion, JobVersion.id == Job.version_id)
         .where(Job.archived_at.is_(None))
         .order_by(Job.position, Job.name)
     )
-    return [JobToRun(name, group, version_id, priority) for name, group, version_id, priority in rows]
+    return [
+        JobToRun(name, group, version_id, priority, tuple(definition.get("after", ())))
+        for name, group, version_id, priority, definition in rows
+    ]
 
 
 def record(session: Session, firings: Sequence[Firing], *, claim_token: str, process_id: str | None) -> None:
@@ -157,6 +163,7 @@ def _ids_by_occurrence(session: Session, claim_token: str) -> Mapping[tuple[str,
 
 
 def _run_rows(firing: Firing, firing_id: int, now: datetime) -> Iterable[dict[str, Any]]:
+    together = {job.name for job in firing.jobs}
     for job in firing.jobs:
         yield _run_row(job, now, now + _jitter(firing, job)) | {
             "firing_id": firing_id,
@@ -165,6 +172,7 @@ def _run_rows(firing: Firing, firing_id: int, now: datetime) -> Iterable[dict[st
             "trigger": firing.trigger,
             "requested_by": firing.requested_by,
             "in_turn": firing.in_turn,
+            "waits_for": len(together.intersection(job.after)),
         }
 
 
@@ -181,6 +189,7 @@ def _run_row(job: JobToRun, now: datetime, available_at: datetime) -> dict[str, 
         "attempt": 1,
         "priority": job.priority,
         "in_turn": False,
+        "waits_for": 0,
         "queued_at": now,
         "available_at": available_at,
         "retry_of": None,

@@ -108,7 +108,12 @@ def _claimable(now: datetime, groups: Sequence[str]) -> Select[Any]:
             JobRun.scheduled_for,
         )
         .join(JobVersion, JobVersion.id == JobRun.job_version_id)
-        .where(JobRun.status == RunStatus.QUEUED, JobRun.available_at <= now, or_(~JobRun.in_turn, ~_has_earlier()))
+        .where(
+            JobRun.status == RunStatus.QUEUED,
+            JobRun.available_at <= now,
+            JobRun.waits_for == 0,
+            or_(~JobRun.in_turn, ~_has_earlier()),
+        )
         .order_by(JobRun.priority.desc(), JobRun.available_at, JobRun.id)
     )
     return query.where(JobRun.group.in_(groups)) if groups else query

@@ -140,6 +140,11 @@ def cancel_queued(session: Session, run_id: int, at: datetime, error: str) -> bo
     return _move(session, run_id, RunStatus.QUEUED, RunStatus.CANCELLED, None, finished_at=at, error=error)
 
 
+def skip(session: Session, run_id: int, at: datetime, error: str) -> bool:
+    """QUEUED -> SKIPPED: what it comes after did not succeed.  False: it has been started or ended meanwhile."""
+    return _move(session, run_id, RunStatus.QUEUED, RunStatus.SKIPPED, None, finished_at=at, error=error)
+
+
 def _move(session: Session, run_id: int, was: RunStatus, to: RunStatus, held: str | None, **values: Any) -> bool:
     """Change the status if it still is `was`; a running run only under the lease token `held`."""
     if to not in ALLOWED.get(was, ()):

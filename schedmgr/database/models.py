@@ -231,6 +231,7 @@ class JobRun(Base):
     attempt: Mapped[int]
     priority: Mapped[int]
     in_turn: Mapped[bool]  # waits until earlier runs of its schedule have ended
+    waits_for: Mapped[int]  # runs of the same firing that must succeed first
     queued_at: Mapped[datetime]
     available_at: Mapped[datetime]
     started_at: Mapped[datetime | None]

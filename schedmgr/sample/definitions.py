@@ -55,9 +55,9 @@ jobs = [
     ),
 ]
 
-# Optional: says what a group is for, and can limit how many of its jobs run at once.
+# Optional: says what a group is for.
 groups = [
-    Group("feed", description="Reads the outside world; one at a time, to be polite", max_concurrent=1),
+    Group("feed", description="Reads the outside world"),
 ]
 
 # New schedules arrive switched off.  Look at their next runs in the browser, then switch them on.
