@@ -1,5 +1,6 @@
 """What happens when the worker, its guard, or a keeper dies or freezes at any moment: nothing outlives its attempt."""
 
+import contextlib
 import json
 import os
 import signal
@@ -179,6 +180,9 @@ class Worker:
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
+        for frozen in (self.keeper, self.guard):  # of a test that failed half-way
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(frozen, signal.SIGCONT)
 
 
 _WORKER = """
