@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import click
@@ -39,6 +40,11 @@ limit = click.option(
     help="Rows at most; 0: all.",
 )
 run_id = click.argument("run_id", type=Number(1, LARGEST_ID), metavar="RUN")
+
+
+def choice(kind: type[StrEnum]) -> click.Choice[str]:
+    """One of an enumeration's values, as they stand in the tables; in any case."""
+    return click.Choice([member.value for member in kind], case_sensitive=False)
 
 
 class Section(click.Group):

@@ -1,10 +1,11 @@
 """`schedmgr runs`: list, show, logs, cancel, retry."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from schedmgr.cli.options import LARGEST_ID, Number, Section, as_json, limit, run_id
+from schedmgr.cli.options import LARGEST_ID, Number, Section, as_json, choice, limit, run_id
 from schedmgr.cli.printing import cut, one_more, print_columns, print_facts, print_json, without_control
 from schedmgr.vocabulary import RunStatus
 
@@ -24,17 +25,17 @@ def runs() -> None:
 @click.option("--job", metavar="NAME", help="Of this job only.")
 @click.option("--schedule", metavar="ID", help="Of this schedule only.")
 @click.option("--firing", type=Number(1, LARGEST_ID), metavar="N", help="Of this firing only.")
-@click.option("--status", type=click.Choice(list(RunStatus), case_sensitive=False), help="With this status only.")
+@click.option("--status", type=choice(RunStatus), help="With this status only.")
 @limit
 @as_json
 def list_runs(
-    job: str | None, schedule: str | None, firing: int | None, status: RunStatus | None, limit: int, as_json: bool
+    job: str | None, schedule: str | None, firing: int | None, status: str | None, limit: int, as_json: bool
 ) -> None:
     """List job runs, the newest first."""
     from schedmgr.cli.opening import opened
     from schedmgr.core import listing
 
-    wanted = listing.RunFilter(job, schedule, firing, status)
+    wanted = listing.RunFilter(job, schedule, firing, RunStatus(status) if status else None)
     with opened() as database, database.read() as session:
         rows = cut(listing.runs(session, wanted, one_more(limit)), limit)
     if as_json:
@@ -143,7 +144,12 @@ def retry(run_id: int, as_json: bool) -> None:
 def _print_as_json(database: "Database", run_id: int, attempt: int | None) -> None:
     nth, _, printed = _look(database, run_id, attempt, after=0)
     segments = [segment for stretch in printed for segment in stretch.segments]
-    print_json([{"attempt": nth, "at_ms": at, "stream": stream, "text": text} for at, stream, text in segments])
+    print_json(
+        [
+            {"attempt": nth, "at": datetime.fromtimestamp(at / 1000, UTC), "stream": stream, "text": text}
+            for at, stream, text in segments
+        ]
+    )
 
 
 def _print_output(database: "Database", run_id: int, attempt: int | None, follow: bool) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from schedmgr.cli.options import Section, as_json, limit
+from schedmgr.cli.options import Section, as_json, choice, limit
 from schedmgr.cli.printing import cut, one_more, print_columns, print_json
 from schedmgr.vocabulary import Role
 
@@ -16,17 +16,15 @@ def users() -> None:
 
 @users.command("add")
 @click.argument("name")
-@click.option(
-    "--role", type=click.Choice(list(Role)), required=True, help="viewer looks, operator also acts, admin also manages."
-)
-def add(name: str, role: Role) -> None:
+@click.option("--role", type=choice(Role), required=True, help="viewer looks, operator also acts, admin also manages.")
+def add(name: str, role: str) -> None:
     """Let a person sign in.  Asks for the password, or reads it from standard input."""
     from schedmgr.cli.opening import opened, requester
     from schedmgr.core import accounts
 
     with opened() as database:
         password = accounts.hashed(_password())
-        database.transact(lambda session: accounts.add_user(session, name, password, role, requester()))
+        database.transact(lambda session: accounts.add_user(session, name, password, Role(role), requester()))
     click.echo(f"{name} may sign in, as {role}.")
 
 

@@ -68,7 +68,9 @@ def add_user(session: Session, name: str, password: PasswordHash, role: Role, by
             "and '-'; it has 100 characters at most."
         )
     if _role(session, name) is not None:
-        raise Refused(f"A user with the name {name} exists already. Choose another, or run: schedmgr users password")
+        raise Refused(
+            f"A user with the name {name} exists already. Choose another, or run: schedmgr users password {name}"
+        )
     session.execute(insert(AdminUser).values(name=name, password_hash=password, role=role, created_at=session.now()))
     audit.note(session, by, "add user", f"added user {name} as {role}")
 

@@ -7,13 +7,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schedmgr.cli import program
+from schedmgr.core import attempts, locking, transitions
+from schedmgr.core.attempts import OutputChunk
+from schedmgr.core.locking import ClaimedRun
+from schedmgr.core.transitions import Ending
+from schedmgr.database.engine import Database
 from schedmgr.settings import VARIABLES
+from schedmgr.vocabulary import RunStatus
 
 Command = Callable[..., "Answer"]
 
@@ -118,3 +125,59 @@ def synced(schedmgr: Command, definitions: Path) -> Command:
     """`schedmgr` on a database that holds the definitions."""
     assert schedmgr("sync").code == 0
     return schedmgr
+
+
+@pytest.fixture
+def at_noon(clock: Any, request: pytest.FixtureRequest) -> Command:
+    """`schedmgr` on a database that holds the definitions since 2 March 2026, a minute past noon."""
+    clock.set_to(datetime(2026, 3, 2, 12, 1, tzinfo=UTC))
+    synced: Command = request.getfixturevalue("synced")
+    return synced
+
+
+class Worker:
+    """What a worker writes to the tables, without running anything."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def starts_one(self) -> ClaimedRun:
+        """The next waiting run begins its attempt."""
+        lease = timedelta(seconds=60)
+        [claimed] = self.database.transact(lambda session: locking.claim_runs(session, "worker-1", 1, lease))
+        return claimed
+
+    def prints(self, run: ClaimedRun, seq: int, *segments: tuple[str, str]) -> None:
+        """Stretch `seq` of its output: stream and text each."""
+        text = json.dumps([[1_700_000_000_000, stream, printed] for stream, printed in segments])
+        chunk = OutputChunk(seq, 1, 0, len(text), text)
+        self.database.transact(
+            lambda session: attempts.store_output(session, run.id, run.attempt, [chunk], range(0), len(text), 0)
+        )
+
+    def ends(self, run: ClaimedRun, status: RunStatus = RunStatus.SUCCEEDED, exit_code: int = 0) -> None:
+        """The run ends for good."""
+        self.database.transact(
+            lambda session: transitions.finish(
+                session, run.id, run.attempt, Ending(status, session.now(), exit_code), run.lease_token
+            )
+        )
+
+    def fails_once(self, run: ClaimedRun) -> None:
+        """The attempt fails, and another one follows at once."""
+        self.database.transact(
+            lambda session: transitions.try_again(
+                session,
+                run.id,
+                run.attempt,
+                Ending(RunStatus.FAILED, session.now(), 1, "exit code 1"),
+                run.lease_token,
+                session.now(),
+            )
+        )
+
+
+@pytest.fixture
+def worker(database: Database) -> Worker:
+    """Works on the test's database."""
+    return Worker(database)
