@@ -170,6 +170,74 @@ def test_what_was_claimed_but_not_started_is_given_back_untouched(queue, databas
     assert queue.attempts(run_id) == []
 
 
+# Order within a firing
+
+
+@pytest.fixture
+def fired(installation, queue):
+    """The runs of one firing of these jobs, by job."""
+
+    def fired(*jobs: Job):
+        installation.sync(Schedule("s", cron="@daily", execution_mode="ALL_JOBS"), jobs=jobs)
+        installation.run_now("s")
+        return {run.job: run.id for run in installation.runs("s")}
+
+    return fired
+
+
+def test_a_job_waits_until_those_that_it_comes_after_have_succeeded(queue, fired):
+    fired(
+        Job("report", command="true", after=["fetch", "match"], priority=9),
+        Job("fetch", command="true"),
+        Job("match", command="true"),
+    )
+    fetch, match = queue.claim()
+    assert (fetch.job, match.job) == ("fetch", "match")
+    queue.end(fetch, RunStatus.SUCCEEDED, exit_code=0)
+    assert queue.claim() == []
+    queue.end(match, RunStatus.SUCCEEDED, exit_code=0)
+    assert [run.job for run in queue.claim()] == ["report"]
+
+
+def test_a_retry_of_what_it_comes_after_is_waited_for(queue, fired, clock):
+    fired(Job("fetch", command="true", retries=1, retry_delay=1), Job("report", command="true", after=["fetch"]))
+    (first,) = queue.claim()
+    queue.end(first, RunStatus.FAILED, exit_code=1)
+    clock.move(seconds=5)
+    (second,) = queue.claim()
+    assert second.job == "fetch"
+    queue.end(second, RunStatus.SUCCEEDED, exit_code=0)
+    assert [run.job for run in queue.claim()] == ["report"]
+
+
+@pytest.mark.parametrize(
+    "status", [RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.LOST], ids=str
+)
+def test_what_comes_after_one_that_did_not_succeed_is_skipped_with_all_that_follows(queue, fired, status):
+    ids = fired(
+        Job("fetch", command="true"),
+        Job("match", command="true", after=["fetch"]),
+        Job("report", command="true", after=["match"]),
+    )
+    (fetch,) = queue.claim()
+    queue.end(fetch, status)
+    assert [queue.row(ids[job]).status for job in ("match", "report")] == [RunStatus.SKIPPED] * 2
+    assert queue.row(ids["match"]).error == (
+        f"It comes after fetch, and run {fetch.id} of that did not succeed: {status.lower()}."
+    )
+
+
+def test_a_waiting_run_that_is_cancelled_skips_what_comes_after_it(queue, fired, database):
+    ids = fired(Job("fetch", command="true"), Job("match", command="true", after=["fetch"]))
+    database.transact(lambda session: actions.cancel(session, ids["fetch"], ANN))
+    assert queue.row(ids["match"]).status is RunStatus.SKIPPED
+
+
+def test_a_job_that_runs_by_itself_waits_for_none(queue):
+    queue.put(Job("fetch", command="true"), Job("report", command="true", after=["fetch"]))
+    assert [run.job for run in queue.claim()] == ["fetch", "report"]
+
+
 # Leases
 
 
