@@ -1,18 +1,19 @@
 """The notices under the head of every page: what is wrong now, what it means, and what to do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from schedmgr.core import phrases
-from schedmgr.core.queries.snapshot import ProcessFacts, Snapshot
+from schedmgr.core.health import CLOCK_TOLERANCE, LEAST_SUCCESS, RUNS_FOR_A_RATE
+from schedmgr.core.queries.snapshot import Snapshot
+from schedmgr.core.vitals import Life
 from schedmgr.vocabulary import Missed, RunStatus
 from schedmgr.web import trouble
 from schedmgr.web.live import Reading
 from schedmgr.web.outcomes import who
 from schedmgr.web.views import Action, Banner, Kind
 
-CLOCK_OFF_BY = 5.0  # seconds that are worth a word
 WAITS_FOR_WORKER = timedelta(seconds=60)
 
 _ORDER = [Kind.BAD, Kind.WARN, Kind.INFO, Kind.OK]
@@ -32,6 +33,7 @@ def _all(reading: Reading, can_act: bool) -> Iterator[Banner]:
     yield from _definitions(snapshot)
     if snapshot.pause is not None:
         yield _paused(snapshot, can_act)
+    yield from _success(snapshot)
     yield from _missed(snapshot)
     yield from _repairs(snapshot)
     yield from _clocks(snapshot)
@@ -48,7 +50,7 @@ def _no_answer(shown: datetime) -> Banner:
 
 def _daemons(snapshot: Snapshot) -> Iterator[Banner]:
     alive = trouble.beating(snapshot)
-    if not snapshot.daemons:
+    if snapshot.vitals.last_daemon is None:
         yield Banner(
             "no-daemon-yet",
             Kind.BAD,
@@ -56,15 +58,14 @@ def _daemons(snapshot: Snapshot) -> Iterator[Banner]:
             "Nothing fires until one starts: `schedmgr daemon`. Run now works and waits in the queue.",
         )
     elif not alive:
-        yield _no_daemon(snapshot)
+        yield _no_daemon(snapshot, snapshot.vitals.last_daemon)
     else:
         yield from _not_firing(snapshot, alive)
         yield from _stale(snapshot)
         yield from _disagreeing(alive)
 
 
-def _no_daemon(snapshot: Snapshot) -> Banner:
-    last = snapshot.daemons[0]
+def _no_daemon(snapshot: Snapshot, last: Life) -> Banner:
     late = len(trouble.overdue(snapshot))
     overdue = f" {phrases.counted(late, 'schedule')} {'is' if late == 1 else 'are'} overdue." if late else ""
     return Banner(
@@ -76,7 +77,7 @@ def _no_daemon(snapshot: Snapshot) -> Banner:
     )
 
 
-def _not_firing(snapshot: Snapshot, alive: list[ProcessFacts]) -> Iterator[Banner]:
+def _not_firing(snapshot: Snapshot, alive: Sequence[Life]) -> Iterator[Banner]:
     late = trouble.overdue(snapshot)
     if not late or late[0].next_run_at is None or trouble.stale(snapshot):
         return
@@ -102,7 +103,7 @@ def _stale(snapshot: Snapshot) -> Iterator[Banner]:
         )
 
 
-def _disagreeing(alive: list[ProcessFacts]) -> Iterator[Banner]:
+def _disagreeing(alive: Sequence[Life]) -> Iterator[Banner]:
     held = {daemon.definitions["fingerprint"]: daemon for daemon in alive if daemon.definitions is not None}
     if len(held) < 2:
         return
@@ -175,6 +176,20 @@ def _paused(snapshot: Snapshot, can_act: bool) -> Banner:
     )
 
 
+def _success(snapshot: Snapshot) -> Iterator[Banner]:
+    runs = snapshot.vitals.runs
+    percent = runs.success_percent
+    if percent is None or runs.judged < RUNS_FOR_A_RATE or percent >= LEAST_SUCCESS:
+        return
+    yield Banner(
+        "success-rate",
+        Kind.WARN,
+        f"{int(percent)} % of the runs of the last 24 hours succeeded",
+        f"{runs.failed:,} of {runs.judged:,} failed; most of them: {runs.most_failing}.",
+        Action("Show the failed runs", "/admin/jobs?status=failed"),
+    )
+
+
 def _missed(snapshot: Snapshot) -> Iterator[Banner]:
     """What the policy to skip means stands here always while a schedule has it."""
     if not any(schedule.missed is Missed.SKIP and schedule.archived_at is None for schedule in snapshot.schedules):
@@ -216,9 +231,9 @@ def _repairs(snapshot: Snapshot) -> Iterator[Banner]:
 
 
 def _clocks(snapshot: Snapshot) -> Iterator[Banner]:
-    for process in snapshot.processes:
+    for process in snapshot.vitals.living():
         off = process.clock_offset
-        if not process.is_beating(snapshot.now) or abs(off) <= CLOCK_OFF_BY:
+        if abs(off) <= CLOCK_TOLERANCE:
             continue
         yield Banner(
             f"clock-{process.id}",

@@ -45,7 +45,7 @@ def pulse(reading: Reading) -> Pulse:
         health=health,
         health_words=words,
         daemons=len(trouble.beating(snapshot)),
-        last_beat_at=max((daemon.beat_at for daemon in snapshot.daemons), default=None),
+        last_beat_at=snapshot.vitals.last_daemon.beat_at if snapshot.vitals.last_daemon else None,
         stale=len(trouble.stale(snapshot)) if trouble.beating(snapshot) else 0,
         running=len(snapshot.with_status(RunStatus.RUNNING)),
         queued=len(snapshot.with_status(RunStatus.QUEUED)),
@@ -61,11 +61,12 @@ def _health(reading: Reading) -> tuple[Kind, str]:
     if reading.is_old:
         return Kind.BAD, "The database does not answer"
     if not alive:
-        return Kind.BAD, "No daemon is running" if snapshot.daemons else "No daemon has run yet"
+        return Kind.BAD, "No daemon is running" if snapshot.vitals.last_daemon else "No daemon has run yet"
     if trouble.overdue(snapshot):
         return Kind.BAD, "The daemon beats but does not fire"
     if silent:
-        return Kind.WARN, f"{len(silent)} of {len(alive) + len(silent)} daemons is stale"
+        verb = "is" if len(silent) == 1 else "are"
+        return Kind.WARN, f"{len(silent)} of {len(alive) + len(silent)} daemons {verb} stale"
     if snapshot.pause is not None:
         return Kind.WARN, "All schedules are paused"
     return Kind.OK, "The daemon beats" if len(alive) == 1 else f"{len(alive)} daemons beat"

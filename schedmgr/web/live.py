@@ -84,6 +84,15 @@ class Live:
 
         Raises DatabaseUnavailable if there is no answer, not even an old one; whatever else `question` raises.
         """
+
+        def work() -> Value:
+            with self._database.read() as session:
+                return question(session)
+
+        return self.worked_out(key, work, fresh_for=fresh_for)
+
+    def worked_out(self, key: Hashable, work: Callable[[], Value], *, fresh_for: float = FRESH_FOR) -> Value:
+        """What `work` gives, kept and shared in the same way."""
         answer = self._answer(key)
         if not self._must_read(answer, fresh_for):
             return cast(Value, answer.value)
@@ -93,7 +102,7 @@ class Live:
             return cast(Value, answer.value)
         try:
             if self._must_read(answer, fresh_for):
-                self._read(answer, question)
+                self._work(answer, work)
             return cast(Value, answer.value)
         except DatabaseUnavailable:
             if answer.read_at is None:
@@ -168,11 +177,10 @@ class Live:
             return PATIENCE
         return 0 if self._monotonic() - answer.read_at < SHOWN_WHILE_READING else PATIENCE
 
-    def _read(self, answer: _Answer, question: Callable[[Session], object]) -> None:
+    def _work(self, answer: _Answer, work: Callable[[], object]) -> None:
         began_at = self._generation
         try:
-            with self._database.read() as session:
-                value = question(session)
+            value = work()
         except DatabaseUnavailable:
             self._failed_at = self._monotonic()
             raise

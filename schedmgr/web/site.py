@@ -148,8 +148,8 @@ class Visit(Request[SignedIn | None, Any, State]):
     def clock_headers(self, reading: Reading) -> dict[str, str]:
         """What keeps a page's clock right although nothing else of it changed."""
         headers = {"X-Schedmgr-Now": iso(self.site.live.now(reading))}
-        daemons = reading.snapshot.daemons
-        return headers | ({"X-Schedmgr-Beat": iso(daemons[0].beat_at)} if daemons else {})
+        daemon = reading.snapshot.vitals.last_daemon
+        return headers | ({"X-Schedmgr-Beat": iso(daemon.beat_at)} if daemon else {})
 
     def done(self, location: str, **said: object) -> Response[Any]:
         """The answer to a deed: word of it for the page's script, or the way back for a browser without.

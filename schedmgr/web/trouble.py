@@ -1,10 +1,10 @@
 """Which schedules need attention, and which daemons are stale: judged from a snapshot, for rows, counts and banners."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from schedmgr.core.queries.snapshot import ProcessFacts, ScheduleFacts, Snapshot
-from schedmgr.vocabulary import Decision, Reason
+from schedmgr.core.queries.snapshot import ScheduleFacts, Snapshot
+from schedmgr.core.vitals import Life
+from schedmgr.vocabulary import Decision, ProcessRole, Reason
 from schedmgr.web.outcomes import failures_in_a_row
 
 OVERDUE_AFTER = timedelta(seconds=60)
@@ -45,20 +45,11 @@ def overdue(snapshot: Snapshot) -> list[ScheduleFacts]:
     return sorted(late, key=lambda schedule: schedule.next_run_at or snapshot.now)
 
 
-def beating(snapshot: Snapshot) -> list[ProcessFacts]:
+def beating(snapshot: Snapshot) -> tuple[Life, ...]:
     """The daemons that live."""
-    return [daemon for daemon in snapshot.daemons if daemon.is_beating(snapshot.now)]
+    return snapshot.vitals.living(ProcessRole.DAEMON)
 
 
-def stale(snapshot: Snapshot) -> list[ProcessFacts]:
+def stale(snapshot: Snapshot) -> list[Life]:
     """Daemons that fell silent without being stopped, unless one on the same host took their place."""
-    alive = beating(snapshot)
-    return [
-        daemon
-        for daemon in snapshot.daemons
-        if daemon.stopped_at is None and not daemon.is_beating(snapshot.now) and not _is_replaced(daemon, alive)
-    ]
-
-
-def _is_replaced(daemon: ProcessFacts, alive: Sequence[ProcessFacts]) -> bool:
-    return any(other.host == daemon.host and other.started_at >= daemon.beat_at for other in alive)
+    return [life for life in snapshot.vitals.stale if life.role is ProcessRole.DAEMON]

@@ -58,9 +58,18 @@ def rules(session: Session, schedule_id: str) -> Rules | None:
     ).first()
     if row is None:
         return None
-    environments, *rest = row
+    environments, catch_up_limit, overlap, jitter, starts_at, ends_at, expect_within = row
     usual = sorted(firings.successful_durations(session, schedule_id, USUAL_OF))
-    return Rules(tuple(environments), *rest, tuple(usual))
+    return Rules(
+        environments=tuple(environments),
+        catch_up_limit=catch_up_limit,
+        overlap=overlap,
+        jitter=jitter,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        expect_within=expect_within,
+        usual=tuple(usual),
+    )
 
 
 def success(session: Session, schedule_id: str) -> tuple[int, int]:

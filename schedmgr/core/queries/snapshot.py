@@ -5,16 +5,15 @@ looked like is read again only for schedules of which something moved since the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import exists, func, or_, select
 
-from schedmgr.core import installation
+from schedmgr.core import installation, vitals
 from schedmgr.core.installation import InForce
-from schedmgr.core.processes import SILENT_AFTER
 from schedmgr.core.queries.firings import FiringFacts, newest_by_schedule
+from schedmgr.core.vitals import Life, Paused, Vitals
 from schedmgr.database.engine import Session
 from schedmgr.database.models import (
     AdminSession,
@@ -29,32 +28,9 @@ from schedmgr.database.models import (
 )
 from schedmgr.vocabulary import UNFINISHED, Decision, ExecutionMode, Missed, ProcessRole, Reason, Role, RunStatus
 
-PROCESSES = 50  # that are looked at: more have never run at once
-REMEMBERED_FOR = timedelta(hours=1)  # that a process which fell silent is still spoken of
 LOOK_BACK = timedelta(hours=24)
 FULL_EVERY = timedelta(seconds=60)  # all firings anew, should some have come to light in another order than their ids
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessFacts:
-    """One life of a daemon or a worker."""
-
-    id: str
-    role: ProcessRole
-    host: str
-    pid: int
-    version: str
-    started_at: datetime
-    beat_at: datetime
-    stopped_at: datetime | None
-    clock_offset: float
-    concurrency: int
-    definitions: Mapping[str, Any] | None
-    definitions_errors: tuple[Mapping[str, Any], ...]
-
-    def is_beating(self, now: datetime) -> bool:
-        """Whether it lives, as far as one can see."""
-        return self.stopped_at is None and now - self.beat_at <= SILENT_AFTER
+VITALS_EVERY = timedelta(seconds=15)  # what a second cannot change for the worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +88,6 @@ class UnfinishedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseFacts:
-    """The pause that holds now."""
-
-    from_at: datetime
-    until_at: datetime | None
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class SignedIn:
     """A person behind a session that has not ended."""
 
@@ -141,11 +107,12 @@ class Missings:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """By what one sees that a firing or a run came, moved or ended."""
+    """How far the tables had come, and when the parts were read that are not read each time."""
 
-    firing_id: int
+    firing_id: int  # the newest
     run_id: int
     firings_read_at: datetime
+    vitals_read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +121,7 @@ class Snapshot:
 
     now: datetime
     environment: str | None
-    in_force: InForce | None
-    pause: PauseFacts | None
-    processes: tuple[ProcessFacts, ...]
+    vitals: Vitals
     jobs: tuple[JobFacts, ...]
     schedules: tuple[ScheduleFacts, ...]
     firings: Mapping[str, tuple[FiringFacts, ...]]
@@ -166,14 +131,19 @@ class Snapshot:
     marks: Marks
 
     @property
-    def daemons(self) -> tuple[ProcessFacts, ...]:
-        """The daemons, the one that beat last first."""
-        return tuple(process for process in self.processes if process.role is ProcessRole.DAEMON)
+    def in_force(self) -> InForce | None:
+        """The definitions that the tables hold."""
+        return self.vitals.in_force
+
+    @property
+    def pause(self) -> Paused | None:
+        """The pause that holds now."""
+        return self.vitals.paused
 
     @property
     def places(self) -> int:
         """How many runs can go at once, on all living workers."""
-        return sum(process.concurrency for process in self.processes if process.is_beating(self.now))
+        return sum(life.concurrency for life in self.vitals.living() if life.takes_runs)
 
     def with_status(self, status: RunStatus) -> tuple[UnfinishedRun, ...]:
         """The queued, or the running ones."""
@@ -184,16 +154,14 @@ def read(session: Session, before: Snapshot | None = None) -> Snapshot:
     """Read it all.  `before`: an earlier snapshot of the same database, whose unchanged parts are kept."""
     now = session.now()
     unfinished = _unfinished(session)
-    marks, firings = _firings(session, unfinished, before)
+    marks = _marks(session, before)
     return Snapshot(
         now=now,
         environment=installation.environment(session),
-        in_force=installation.definitions_in_force(session),
-        pause=_pause(session, now),
-        processes=_processes(session, now),
+        vitals=_vitals(session, marks, before),
         jobs=_jobs(session),
         schedules=_schedules(session),
-        firings=firings,
+        firings=_firings(session, unfinished, marks, before),
         unfinished=unfinished,
         missings=_missings(session, now, marks, before),
         sessions=_sessions(session, now),
@@ -201,23 +169,54 @@ def read(session: Session, before: Snapshot | None = None) -> Snapshot:
     )
 
 
-def _firings(
-    session: Session, unfinished: tuple[UnfinishedRun, ...], before: Snapshot | None
-) -> tuple[Marks, Mapping[str, tuple[FiringFacts, ...]]]:
-    """The newest firings: of all schedules, or only of those where something moved since `before`."""
+def _marks(session: Session, before: Snapshot | None) -> Marks:
+    now = session.now()
     newest_firing = session.scalar(select(func.max(ScheduleFiring.id))) or 0
     newest_run = session.scalar(select(func.max(JobRun.id))) or 0
+    if before is None:
+        return Marks(newest_firing, newest_run, now, now)
+    firings_read_at, vitals_read_at = before.marks.firings_read_at, before.marks.vitals_read_at
+    return Marks(
+        newest_firing,
+        newest_run,
+        firings_read_at if _is_within(firings_read_at, now, FULL_EVERY) else now,
+        vitals_read_at if _is_within(vitals_read_at, now, VITALS_EVERY) else now,
+    )
+
+
+def _is_within(earlier: datetime, now: datetime, span: timedelta) -> bool:
+    """Whether an instant lies at most so far back; not if the clock was set back behind it."""
+    return timedelta(0) <= now - earlier < span
+
+
+def _vitals(session: Session, marks: Marks, before: Snapshot | None) -> Vitals:
+    """The facts that health is judged by; only those are read each time that a second can change for the worse."""
     now = session.now()
-    if before is None or not timedelta(0) <= now - before.marks.firings_read_at < FULL_EVERY:
-        return Marks(newest_firing, newest_run, now), newest_by_schedule(session)
-    marks = Marks(newest_firing, newest_run, before.marks.firings_read_at)
+    if before is None or marks.vitals_read_at == now:
+        return vitals.vitals(session)
+    processes = _processes(session, now)
+    newest = next((life for life in processes if life.role is ProcessRole.DAEMON), before.vitals.last_daemon)
+    return replace(
+        before.vitals,
+        now=now,
+        last_daemon=newest,
+        processes=processes,
+        paused=_pause(session, now),
+        in_force=installation.definitions_in_force(session),
+    )
+
+
+def _firings(
+    session: Session, unfinished: tuple[UnfinishedRun, ...], marks: Marks, before: Snapshot | None
+) -> Mapping[str, tuple[FiringFacts, ...]]:
+    """The newest firings: of all schedules, or only of those where something moved since `before`."""
+    if before is None or marks.firings_read_at == session.now():
+        return newest_by_schedule(session)
     moved = {run.schedule_id for run in set(unfinished) ^ set(before.unfinished)}
-    if newest_firing != before.marks.firing_id or newest_run != before.marks.run_id:
+    if (marks.firing_id, marks.run_id) != (before.marks.firing_id, before.marks.run_id):
         moved |= _newly_fired(session, before.marks)
     changed = sorted(schedule_id for schedule_id in moved if schedule_id is not None)
-    if not changed:
-        return marks, before.firings
-    return marks, {**before.firings, **newest_by_schedule(session, changed)}
+    return {**before.firings, **newest_by_schedule(session, changed)} if changed else before.firings
 
 
 def _newly_fired(session: Session, marks: Marks) -> set[str | None]:
@@ -247,34 +246,26 @@ def _unfinished(session: Session) -> tuple[UnfinishedRun, ...]:
     return tuple(UnfinishedRun(*row) for row in rows)
 
 
-def _pause(session: Session, now: datetime) -> PauseFacts | None:
+def _pause(session: Session, now: datetime) -> Paused | None:
     row = session.execute(
         select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)
         .where(Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
         .order_by(Pause.from_at)
         .limit(1)
     ).first()
-    return None if row is None else PauseFacts(*row)
+    return None if row is None else Paused(*row)
 
 
-def _processes(session: Session, now: datetime) -> tuple[ProcessFacts, ...]:
-    """Daemons and workers that beat within the last hour, and the daemon that beat last, whenever that was."""
-    columns = [getattr(Process, name) for name in ProcessFacts.__dataclass_fields__]
-    lately = (
+def _processes(session: Session, now: datetime) -> tuple[Life, ...]:
+    """Those that beat within the last hour, the newest beat first."""
+    columns = [getattr(Process, name) for name in Life.__dataclass_fields__]
+    rows = session.execute(
         select(*columns)
-        .where(
-            Process.role.in_([ProcessRole.DAEMON, ProcessRole.WORKER]),
-            Process.beat_at >= now - REMEMBERED_FOR,
-        )
-        .order_by(Process.beat_at.desc())
-        .limit(PROCESSES)
+        .where(Process.role.in_(list(ProcessRole)), Process.beat_at >= now - vitals.STALE_SHOWN)
+        .order_by(Process.beat_at.desc(), Process.started_at.desc())
     )
-    rows = list(session.execute(lately))
-    if not any(row.role is ProcessRole.DAEMON for row in rows):
-        last = select(*columns).where(Process.role == ProcessRole.DAEMON).order_by(Process.beat_at.desc()).limit(1)
-        rows += session.execute(last)
     return tuple(
-        ProcessFacts(**{**row._mapping, "definitions_errors": tuple(row.definitions_errors or ())}) for row in rows
+        Life(**{**row, "definitions_errors": tuple(row["definitions_errors"] or ())}) for row in rows.mappings()
     )
 
 
@@ -297,7 +288,7 @@ def _schedules(session: Session) -> tuple[ScheduleFacts, ...]:
 def _missings(session: Session, now: datetime, marks: Marks, before: Snapshot | None) -> Missings:
     if before is not None and before.marks.firing_id == marks.firing_id:
         kept = before.missings
-        if timedelta(0) <= now - kept.counted_at < FULL_EVERY:
+        if _is_within(kept.counted_at, now, FULL_EVERY):
             return kept
     runs = func.coalesce(func.sum(ScheduleFiring.missed_count), 0)
     counted = session.execute(

@@ -6,8 +6,11 @@ from litestar import Response, get
 from litestar.enums import MediaType
 from litestar.params import FromPath
 
+from schedmgr.core import health
+from schedmgr.core.health import Status
 from schedmgr.database import migrate
-from schedmgr.errors import NotFound
+from schedmgr.database.engine import Database
+from schedmgr.errors import DatabaseUnavailable, NotFound
 from schedmgr.web.site import Visit, in_thread
 
 A_YEAR = 365 * 24 * 3600  # seconds
@@ -42,8 +45,20 @@ def static(request: Visit, name: FromPath[str]) -> Response[Any]:
 @in_thread
 def readyz(request: Visit) -> Response[str]:
     """Whether the system is well, with the reasons if it is not; `?part=web`: database and revision alone."""
-    migrate.require_current(request.site.database)
-    return _plain(200, "ok\n")
+    site = request.site
+    if request.asked("part") == "web":
+        problem = site.live.worked_out("revision", lambda: _revision_problem(site.database))
+        return _plain(503, f"CRITICAL: {problem}\n") if problem else _plain(200, "OK\n")
+    verdict = site.live.worked_out("health", lambda: health.check(site.database))
+    lines = [f"{check.status}: {check.sentence}" for check in verdict.troubles] or ["OK"]
+    return _plain(503 if verdict.status is Status.CRITICAL else 200, "\n".join(lines) + "\n")
+
+
+def _revision_problem(database: Database) -> str | None:
+    try:
+        return migrate.problem_with(migrate.revision(database))
+    except DatabaseUnavailable as error:
+        return str(error)
 
 
 def _plain(status: int, text: str) -> Response[str]:
