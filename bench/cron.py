@@ -15,7 +15,8 @@ from statistics import geometric_mean
 from croniter import croniter
 from cronsim import CronSim
 
-from schedmgr.core import cron, cron_expression
+from schedmgr.core import cron
+from schedmgr.core.cron import expression as cron_expression
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LAST_YEAR = 2125

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedmgr.core import cron
-from schedmgr.core.cron_expression import LONGEST
+from schedmgr.core.cron.expression import LONGEST
 from schedmgr.errors import SchedmgrError
 
 SENTENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("cron_mistakes.toml").read_text())

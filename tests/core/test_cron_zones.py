@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedmgr.core import cron
-from schedmgr.core.cron_zones import span_at, spans_from
+from schedmgr.core.cron.zones import span_at, spans_from
 
 NAMES = (resources.files("tzdata") / "zones").read_text().split()
 FROM, TO = datetime(1970, 1, 1, tzinfo=UTC), datetime(2037, 1, 1, tzinfo=UTC)

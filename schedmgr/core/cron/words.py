@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from schedmgr.core.cron_expression import Cron, parse
-from schedmgr.core.cron_fields import LAST_WEEK, Item, Weekday, first_hashed
-from schedmgr.core.cron_phrases import COUNTED, FIXED, MONTHS, WEEKDAYS, bits, join, list_runs, name_runs, ordinal
-from schedmgr.core.cron_time_words import time_words
+from schedmgr.core.cron.expression import Cron, parse
+from schedmgr.core.cron.fields import LAST_WEEK, Item, Weekday, first_hashed
+from schedmgr.core.cron.phrases import COUNTED, FIXED, MONTHS, WEEKDAYS, bits, join, list_runs, name_runs, ordinal
+from schedmgr.core.cron.time_words import time_words
 
 _MONDAY_FIRST = (1, 2, 3, 4, 5, 6, 7)
 _ALL_DAYS, _ALL_WEEKDAYS, _ALL_MONTHS = (1 << 32) - 2, 0b1111111, (1 << 13) - 2

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from schedmgr.core.cron_mistakes import CronError, shorten
+from schedmgr.core.cron.mistakes import CronError, shorten
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -1,7 +1,7 @@
 """Cron expressions on real time: at which instants a schedule is due, in any zone, through every change of its clocks.
 
-Pure: no database, no clock, no system time zones.  The grammar is in `cron_fields` and `cron_mistakes`, the expression
-in `cron_expression`, the zones in `cron_zones`, plain English in `cron_words`, `cron_field_words` and `cron_notes`;
+Pure: no database, no clock, no system time zones.  The grammar is in `fields` and `mistakes`, the expression
+in `expression`, the zones in `zones`, plain English in `words`, `field_words` and `notes`;
 this module is the door to all of them.
 
 What happens when the clocks of a zone change, as Debian's cron does it:
@@ -24,12 +24,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from schedmgr.core.cron_expression import Cron, parse
-from schedmgr.core.cron_field_words import FieldWords, explain_fields
-from schedmgr.core.cron_mistakes import CronError
-from schedmgr.core.cron_notes import clock_note
-from schedmgr.core.cron_words import describe
-from schedmgr.core.cron_zones import (
+from schedmgr.core.cron.expression import Cron, parse
+from schedmgr.core.cron.field_words import FieldWords, explain_fields
+from schedmgr.core.cron.mistakes import CronError
+from schedmgr.core.cron.notes import clock_note
+from schedmgr.core.cron.words import describe
+from schedmgr.core.cron.zones import (
     DAY_SECONDS,
     EPOCH,
     SECOND,

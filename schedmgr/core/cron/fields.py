@@ -13,7 +13,7 @@ from functools import lru_cache, reduce
 from operator import or_
 from typing import NamedTuple
 
-from schedmgr.core.cron_mistakes import CronError, explain_item, shorten
+from schedmgr.core.cron.mistakes import CronError, explain_item, shorten
 
 LAST_WEEK = 0
 """The `week` of a `Weekday` item that means the last such day of the month."""

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from schedmgr.core.cron_expression import Cron, parse, split
-from schedmgr.core.cron_fields import DAY, HOUR, KINDS, WEEKDAY, FieldKind, Item, first_hashed
-from schedmgr.core.cron_phrases import FIXED, MONTHS, bits, join, name_runs, ordinal
-from schedmgr.core.cron_words import weekday_words
+from schedmgr.core.cron.expression import Cron, parse, split
+from schedmgr.core.cron.fields import DAY, HOUR, KINDS, WEEKDAY, FieldKind, Item, first_hashed
+from schedmgr.core.cron.phrases import FIXED, MONTHS, bits, join, name_runs, ordinal
+from schedmgr.core.cron.words import weekday_words
 
 _LISTED = 4  # values that are listed one by one where there is a shorter way
 

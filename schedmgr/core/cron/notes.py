@@ -2,9 +2,9 @@
 
 from datetime import date, timedelta
 
-from schedmgr.core.cron_expression import MINUTES_A_DAY, Cron, parse
-from schedmgr.core.cron_phrases import WEEKDAYS, clock, clocks, duration, short_date
-from schedmgr.core.cron_zones import EPOCH, SECOND, ClockChange, span_at
+from schedmgr.core.cron.expression import MINUTES_A_DAY, Cron, parse
+from schedmgr.core.cron.phrases import WEEKDAYS, clock, clocks, duration, short_date
+from schedmgr.core.cron.zones import EPOCH, SECOND, ClockChange, span_at
 
 _MINUTE = timedelta(minutes=1)
 _EPOCH_DATE = EPOCH.date()

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from schedmgr.core.cron_fields import Hashed, Item, first_hashed
-from schedmgr.core.cron_phrases import FIXED, clock, join, list_runs, ordinal, runs
+from schedmgr.core.cron.fields import Hashed, Item, first_hashed
+from schedmgr.core.cron.phrases import FIXED, clock, join, list_runs, ordinal, runs
 
 _LISTED = 4  # times that are listed one by one where there is a shorter way
 _MANY = 8  # times that are too many for a list

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, date
 from functools import lru_cache
 
-from schedmgr.core.cron_fields import (
+from schedmgr.core.cron.fields import (
     DAY,
     KINDS,
     LAST_WEEK,
@@ -22,7 +22,7 @@ from schedmgr.core.cron_fields import (
     Weekday,
     parse_field,
 )
-from schedmgr.core.cron_mistakes import FIVE_FIELDS, WHOLE, CronError, shorten
+from schedmgr.core.cron.mistakes import FIVE_FIELDS, WHOLE, CronError, shorten
 
 MINUTES_A_DAY = 1440
 LONGEST = 1000
