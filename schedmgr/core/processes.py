@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 
 from schedmgr.core.definitions import Definitions, Problem
 from schedmgr.core.policies import Presence
@@ -18,6 +18,10 @@ from schedmgr.vocabulary import ProcessRole
 BEAT_EVERY = 10.0  # seconds
 SILENT_AFTER = timedelta(seconds=60)
 """Without a beat for longer a process is stale; when it returns it takes a new id, so that its gap stays on record."""
+
+
+class Silent(Exception):
+    """The process has not beaten for so long that its life counts as ended: it needs a new one before it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,26 @@ def register(
 
 def beat(session: Session, process: Registered) -> None:
     """Say that the process's main loop still turns."""
-    session.execute(
-        update(Process).where(Process.id == process.id).values(beat_at=session.now(), clock_offset=session.host_ahead())
+    _beat(session, process)
+
+
+def beat_unbroken(session: Session, process: Registered) -> None:
+    """The same for a process whose silences are evidence: a daemon.
+
+    Raises Silent after a silence of more than a minute, wherever in its loop the process was frozen.  Nothing of the
+    transaction may be kept then: it would hide the gap.
+    """
+    if not _beat(session, process, Process.beat_at >= session.now() - SILENT_AFTER):
+        raise Silent(f"process {process.id} was silent for more than {SILENT_AFTER.total_seconds():.0f} s")
+
+
+def _beat(session: Session, process: Registered, *conditions: ColumnElement[bool]) -> bool:
+    beaten = session.execute(
+        update(Process)
+        .where(Process.id == process.id, *conditions)
+        .values(beat_at=session.now(), clock_offset=session.host_ahead())
     )
+    return beaten.rowcount == 1
 
 
 def living_daemon_holds(session: Session, fingerprint: str, *, other_than: str) -> bool:

@@ -14,7 +14,7 @@ from schedmgr.core.definitions import Definitions
 from schedmgr.core.leases import LeaseWatch
 from schedmgr.core.locking import DueLook
 from schedmgr.core.problems import Place, file_problem
-from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered
+from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.watch import DefinitionsWatch, News
 from schedmgr.database.engine import Database, Session
@@ -103,12 +103,24 @@ class Daemon:
         """One step; returns the seconds to sleep after it."""
         try:
             return self._step()
+        except Silent as silence:
+            log.warning("daemon begins anew: %s", silence)
+            return self._begin_anew()
         except DatabaseUnavailable as error:
             log.warning("daemon waits for the database: %s", error)
         except Exception:
             log.exception("daemon step failed; trying each due schedule alone")
             self._settle_one_by_one()
         return AFTER_TROUBLE
+
+    def _begin_anew(self) -> float:
+        """After a silence of more than a minute a new life begins, so that the gap stays on record."""
+        try:
+            self._begin_life()
+        except DatabaseUnavailable as error:
+            log.warning("daemon waits for the database: %s", error)
+            return AFTER_TROUBLE
+        return 0.0
 
     def _step(self) -> float:
         look = ticking.look(self._database)
@@ -128,6 +140,8 @@ class Daemon:
         try:
             ticking.tick_one_by_one(self._database, self._living())
             self._on_enqueued()
+        except Silent as silence:
+            log.warning("daemon was frozen: %s", silence)
         except DatabaseUnavailable as error:
             log.warning("daemon waits for the database: %s", error)
 
@@ -137,17 +151,13 @@ class Daemon:
         return self._process
 
     def _beat(self, now: datetime) -> None:
-        """Beat every ten seconds.  After a silence of more than a minute a new life begins: the gap stays on record."""
-        if self._beat_at is not None and now - self._beat_at > SILENT_AFTER:
-            log.warning(
-                "daemon was silent process=%s seconds=%.0f", self._living().id, (now - self._beat_at).total_seconds()
-            )
-            self._begin_life()
-        if clock.monotonic() < self._beats_next:
+        """Beat every ten seconds, and at once after a silence: that ends this life."""
+        is_silent = self._beat_at is not None and now - self._beat_at > SILENT_AFTER
+        if clock.monotonic() < self._beats_next and not is_silent:
             return
 
         def beat(session: Session) -> datetime:
-            processes.beat(session, self._living())
+            processes.beat_unbroken(session, self._living())
             for lost in self._leases.look(session):
                 log.warning(
                     "job run lost run=%d worker=%s silent=%.0fs", lost.run_id, lost.process_id, lost.silent_seconds

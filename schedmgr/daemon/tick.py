@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from schedmgr.core import locking, phrases, processes, settlement
 from schedmgr.core.enqueue import Firing
 from schedmgr.core.locking import DueLook
-from schedmgr.core.processes import Registered
+from schedmgr.core.processes import Registered, Silent
 from schedmgr.core.settlement import Settlement
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable
@@ -25,11 +25,14 @@ def look(database: Database) -> DueLook:
 
 
 def tick(database: Database, process: Registered, *, limit: int = BATCH) -> Settlement:
-    """Claim the longest due schedules and settle them: firings, job runs, accounted_until, next run, together."""
+    """Claim the longest due schedules and settle them: firings, job runs, accounted_until, next run, together.
+
+    Raises Silent, with nothing decided, if the process has not beaten for more than a minute.
+    """
 
     def settle(session: Session) -> Settlement:
         due = locking.claim_due(session, session.now(), limit)
-        processes.beat(session, process)
+        processes.beat_unbroken(session, process)
         return settlement.settle(session, due, process_id=process.id)
 
     settled = database.transact(settle)
@@ -50,11 +53,12 @@ def tick_one_by_one(database: Database, process: Registered, *, limit: int = BAT
 def _settle_alone(database: Database, process: Registered, schedule_id: str) -> Settlement:
     def settle(session: Session) -> Settlement:
         locking.lock_schedules(session, [schedule_id])
+        processes.beat_unbroken(session, process)
         return settlement.settle(session, [schedule_id], process_id=process.id)
 
     try:
         return database.transact(settle)
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, Silent):
         raise
     except Exception:
         log.exception("schedule not settled schedule=%s", schedule_id)
