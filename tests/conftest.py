@@ -13,7 +13,7 @@ from schedmgr.core import actions, processes, settlement, sync
 from schedmgr.core.audit import Requester
 from schedmgr.core.definitions import Definitions, Job, Schedule
 from schedmgr.core.enqueue import Enqueued
-from schedmgr.core.processes import Registered
+from schedmgr.core.processes import Registered, Silent
 from schedmgr.core.settlement import Settlement
 from schedmgr.core.sync import Synced
 from schedmgr.daemon import tick
@@ -102,11 +102,18 @@ class Installation:
         )
         return self._daemon
 
-    def beat(self) -> None:
-        self.database.transact(lambda session: processes.beat(session, self._living()))
+    def beat_until(self, instant: datetime) -> None:
+        """The daemon beats, but decides nothing, until then."""
+        while self.clock.now < instant:
+            self.clock.set_to(min(instant, self.clock.now + timedelta(seconds=50)))
+            self.database.transact(lambda session: processes.beat_unbroken(session, self._living()))
 
     def tick(self) -> Settlement:
-        return tick.tick(self.database, self._living())
+        """One tick; after a silence of more than a minute in a new life, as the daemon's loop does."""
+        try:
+            return tick.tick(self.database, self._living())
+        except Silent:
+            return tick.tick(self.database, self.start_daemon())
 
     def repair(self) -> Settlement:
         process_id = self._living().id

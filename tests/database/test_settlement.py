@@ -7,6 +7,8 @@ from sqlalchemy import text
 
 from schedmgr.core import locking, settlement
 from schedmgr.core.definitions import Job, Schedule
+from schedmgr.core.processes import Silent
+from schedmgr.daemon import tick
 from schedmgr.database.engine import TransactionLost
 from schedmgr.vocabulary import Decision, Missed, Overlap, Reason, RunStatus, Trigger
 
@@ -55,8 +57,8 @@ def test_a_firing_its_job_runs_and_the_next_run_appear_together(running, clock):
 
 
 def test_a_firing_names_its_daemon_by_the_id_made_at_its_start(running, clock):
-    daemon = running.start_daemon()
     clock.set_to(at(12, 0, 1))
+    daemon = running.start_daemon()
     running.tick()
     assert running.firings("feeds")[0].process_id == daemon.id
 
@@ -125,18 +127,35 @@ def test_an_outage_is_one_row_with_its_range_and_its_true_reason(running, clock)
 
 
 def test_what_is_late_although_a_daemon_beat_is_the_daemons_lateness(running, clock):
-    clock.set_to(at(12, 10, 30))
-    running.beat()
-    clock.set_to(at(12, 12))
+    running.beat_until(at(12, 12))
     running.tick()
     assert [(row.scheduled_for, row.reason) for row in running.firings("feeds")] == [(NOON, Reason.MISSED_LATE)]
     assert running.firings("feeds")[0].missed_count == 3
 
 
+def test_a_daemon_that_was_frozen_decides_nothing_in_its_old_life(running, clock, database):
+    frozen = running.start_daemon()
+    clock.set_to(at(12, 7))
+    with pytest.raises(Silent):
+        tick.tick(database, frozen)
+    with pytest.raises(Silent):
+        tick.tick_one_by_one(database, frozen)
+    assert running.firings("feeds") == []
+
+
+def test_a_frozen_daemons_gap_stays_in_evidence(running, clock):
+    frozen = running.start_daemon()
+    clock.set_to(at(12, 7))
+    running.tick()
+    (missed,) = running.firings("feeds")
+    assert (missed.reason, missed.missed_count) == (Reason.MISSED_NO_DAEMON, 2)
+    assert missed.detail.endswith("no daemon reached the database from 11:58 to 12:07 UTC")
+    assert missed.process_id != frozen.id
+
+
 def test_another_daemons_presence_counts(running, clock):
     running.start_daemon()
-    clock.set_to(at(12, 4))
-    running.beat()
+    running.beat_until(at(12, 4))
     clock.set_to(at(12, 8))
     running.start_daemon()
     running.tick()
@@ -277,7 +296,7 @@ def test_without_a_worker_the_overlap_says_so(installation, clock):
     installation.start_daemon(concurrency=0)
     installation.turned_on(five_minutes())
     for minute in (0, 5):
-        clock.set_to(at(12, minute, 1))
+        installation.beat_until(at(12, minute, 1))
         installation.tick()
     assert installation.firings("feeds")[1].detail == "Previous run still queued: no worker"
 
