@@ -366,4 +366,6 @@ def strip_label(bars: tuple[StripBar, ...]) -> str:
     """What the strip says to who cannot see it: "last 24 firings: 21 succeeded, 3 failed. Newest on the right."."""
     counts = Counter(_LOOKS[bar.outcome].word.lower() for bar in bars)
     said = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    return f"last {len(bars)} firings: {said}. Newest on the right." if bars else "no firings yet"
+    if not bars:
+        return "no firings yet"
+    return f"last {len(bars)} firings: {said}. Newest on the right." if len(bars) > 1 else f"last firing: {said}"

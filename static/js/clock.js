@@ -56,7 +56,7 @@ function span(ms) {
 }
 
 const WORDS = {
-  ago: (at, left) => (-left >= DAY ? clock(at) : left > SECOND ? `in ${length(left, true)}` : `${length(-left)} ago`),
+  ago: (at, left) => (Math.abs(left) < SECOND ? "just now" : -left >= DAY ? clock(at) : left > SECOND ? `in ${length(left, true)}` : `${length(-left)} ago`),
   age: (at, left) => (left > SECOND ? `in ${length(left, true)}` : `${length(-left)} ago`),
   in: (at, left) => (left > 0 ? `in ${length(left, true)}` : "now"),
   about: (at, left) => (left > 0 ? `in ${length(left, true).replace(/ h \d+ min$/, " h")}` : "now"),

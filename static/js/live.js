@@ -64,8 +64,18 @@ function keepOrder(el, region, fragment) {
     left.delete(row.id);
   }
   const kept = rows.filter((row, at) => !row.matches(".group") || rows[at + 1]?.matches("[data-row]"));
+  recount(kept);
   came.replaceChildren(...kept);
   announce(announcer, [...left.values()].filter((row) => row.matches("[data-row]")).length, el);
+}
+
+/** A head counts the rows that stand under it, also those that would stand elsewhere after a reload. */
+function recount(rows) {
+  for (const [at, head] of rows.entries()) {
+    if (!head.matches(".group")) continue;
+    const next = rows.findIndex((row, place) => place > at && row.matches(".group"));
+    head.querySelector(".n").textContent = (next < 0 ? rows.length : next) - at - 1;
+  }
 }
 
 function changedRows(shown, came) {

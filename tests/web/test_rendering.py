@@ -113,6 +113,8 @@ def test_a_strip_grows_from_the_right_and_marks_trouble_in_full_height() -> None
 def test_a_strip_says_what_it_shows() -> None:
     bars = (StripBar(RunStatus.SUCCEEDED), StripBar(RunStatus.SUCCEEDED), StripBar(Decision.SKIPPED))
     assert rendering.strip_label(bars) == "last 3 firings: 2 succeeded, 1 skipped. Newest on the right."
+    assert rendering.strip_label(bars[:1]) == "last firing: 1 succeeded"
+    assert rendering.strip_label(()) == "no firings yet"
 
 
 @pytest.mark.parametrize(
