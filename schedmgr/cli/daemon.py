@@ -10,5 +10,9 @@ def daemon() -> None:
 
     settings = Settings.load()
     if not settings.daemon_enabled:
-        click.echo("The daemon is disabled by SCHEDULE_DAEMON_ENABLED=false.")
+        click.echo("The daemon is disabled by SCHEDULE_DAEMON_ENABLED=false. It does nothing and ends.")
         return
+
+    from schedmgr.cli import daemon_process
+
+    daemon_process.run(settings)
