@@ -1,6 +1,7 @@
 """Web and daemon in one terminal, with all that a newcomer needs to get in."""
 
 import socket
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 
 import click
@@ -8,7 +9,7 @@ import click
 from schedmgr import clock, resources
 from schedmgr.cli.children import Children
 from schedmgr.cli.opening import requester
-from schedmgr.core import accounts
+from schedmgr.core import accounts, installation
 from schedmgr.core.accounts import LINK_LENGTH
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
@@ -17,6 +18,7 @@ from schedmgr.settings import Settings
 from schedmgr.vocabulary import Role
 
 ANSWER_WITHIN = 30.0  # seconds until the web has to answer
+DEFINITIONS_WITHIN = 5.0  # seconds; without them the page says what is missing
 LOOK_EVERY = 0.05
 STOP_MARGIN = 12.0  # seconds over the grace of running jobs, which get 10 s more between TERM and KILL
 
@@ -33,7 +35,9 @@ def run_everything(settings: Settings) -> None:
     programs = ["web", "daemon"] if settings.daemon_enabled else ["web"]
     children = Children({program: resources.program_argv(program) for program in programs})
     try:
-        if _wait_for_web(children, settings):
+        if _wait_until(lambda: _answers(settings), children, ANSWER_WITHIN):
+            if settings.daemon_enabled:
+                _wait_until(lambda: _has_definitions(database), children, DEFINITIONS_WITHIN)
             click.echo(_welcome(database, settings, password))
             while not children.ended() and not children.is_asked_to_stop:
                 children.wait()
@@ -115,10 +119,10 @@ def _require_free_port(settings: Settings) -> None:
         ) from error
 
 
-def _wait_for_web(children: Children, settings: Settings) -> bool:
-    """Wait until the web answers.  False: it was stopped or a child ended before, or it took too long."""
-    deadline = clock.monotonic() + ANSWER_WITHIN
-    while not _answers(settings):
+def _wait_until(condition: Callable[[], bool], children: Children, seconds: float) -> bool:
+    """Wait for something.  False: a signal came or a child ended before, or it took too long."""
+    deadline = clock.monotonic() + seconds
+    while not condition():
         if children.is_asked_to_stop or children.ended() or clock.monotonic() > deadline:
             return False
         children.wait(LOOK_EVERY)
@@ -134,6 +138,12 @@ def _answers(settings: Settings) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _has_definitions(database: Database) -> bool:
+    """Whether the daemon has written the definitions: a newcomer's first page should show them."""
+    with database.read() as session:
+        return installation.definitions_in_force(session) is not None
 
 
 def _what_ended(children: Children) -> str:
