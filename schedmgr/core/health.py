@@ -2,13 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from schedmgr.core import phrases
+from schedmgr.core.file_locks import hanging_writer
 from schedmgr.core.processes import SILENT_AFTER
 from schedmgr.core.vitals import Life, Vitals, vitals
 from schedmgr.database import migrate
@@ -88,11 +91,19 @@ def _ask(database: Database, max_age: timedelta) -> Health:
         if problem := migrate.problem_with(migrate.revision(database)):
             return unanswered(problem)
         with database.read() as session:
-            return judge(vitals(session), max_age)
+            facts = vitals(session)
+        if judge(facts, max_age).status is not Status.OK:
+            facts = replace(facts, file_held_by=_hanging_writer(database))
+        return judge(facts, max_age)
     except DatabaseUnavailable as error:
         return unanswered(str(error))
     except SQLAlchemyError as error:
         return unanswered(f"The database cannot be used: {getattr(error, 'orig', error)}.")
+
+
+def _hanging_writer(database: Database) -> str | None:
+    url = make_url(database.url)
+    return hanging_writer(Path(url.database)) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def judge(facts: Vitals, max_age: timedelta = MAX_AGE) -> Health:
@@ -143,6 +154,14 @@ def _due(facts: Vitals, max_age: timedelta) -> Check:
         f"{oldest.schedule_id} was due {phrases.duration(waited)} ago, at "
         f"{phrases.clock_time(oldest.due_at, near=facts.now)} UTC, and nothing has decided it.{mend}",
     )
+
+
+def _file(facts: Vitals, max_age: timedelta) -> Check | None:
+    """On SQLite one process can keep all others from writing for as long as it likes."""
+    if facts.file_held_by is None:
+        return None
+    held = f"The database file is held by {facts.file_held_by}: nothing is decided until that ends."
+    return Check("file", Status.WARNING, held)
 
 
 def _stale(facts: Vitals, max_age: timedelta) -> Check | None:
@@ -262,6 +281,7 @@ _QUESTIONS: tuple[Callable[[Vitals, timedelta], Check | None], ...] = (
     _database,
     _daemon,
     _due,
+    _file,
     _stale,
     _workers,
     _success,

@@ -131,6 +131,8 @@ class Vitals:
     paused: Paused | None = None
     in_force: InForce | None = None
     """The definitions that the tables hold; None before the first sync."""
+    file_held_by: str | None = None
+    """The process that keeps all others from writing, in words; found out only where something is wrong."""
 
     def living(self, *roles: ProcessRole) -> tuple[Life, ...]:
         """The processes that live, of these roles or of all."""

@@ -1,9 +1,11 @@
 """The verdict on the whole installation: a table of facts and what they are worth."""
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -322,6 +324,18 @@ def test_a_file_that_is_no_database_is_critical(tmp_path):
         Status.CRITICAL,
         "The database cannot be used: file is not a database.",
     )
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
+def test_a_process_that_keeps_the_file_from_all_others_is_named(installation, clock, database_file):
+    installation.start_daemon()
+    clock.move(seconds=90)
+    with closing(sqlite3.connect(database_file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        verdict = health.check(installation.database)
+    held = next(check for check in verdict.checks if check.key == "file")
+    assert held.sentence.startswith(f"The database file is held by process {os.getpid()} (")
+    assert "file" not in [check.key for check in health.check(installation.database).checks]
 
 
 def test_a_check_of_a_migrated_database_with_a_daemon_is_ok(installation):
