@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlencode
-from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from schedmgr.core.cron import CronError
+from schedmgr.core.cron.zones import zone as zone_of
 from schedmgr.vocabulary import Decision, RunStatus
 from schedmgr.web.views import Badge, Kind, Outcome, StripBar
 
@@ -115,16 +116,24 @@ def exact(at: datetime, zone: str = "UTC") -> str:
     """The instant in full, in UTC and, on a second line, in the schedule's zone."""
     utc = at.astimezone(UTC)
     lines = [f"{day(utc)} {utc.year} {utc:%H:%M:%S} UTC"]
-    if zone != "UTC":
-        there = at.astimezone(ZoneInfo(zone))
+    there = _in_zone(at, zone)
+    if zone != "UTC" and there is not None:
         lines.append(f"{day(there)} {there.year} {there:%H:%M:%S} {zone} ({there.tzname()})")
     return "\n".join(lines)
 
 
 def local_time(at: datetime, zone: str) -> tuple[str, str]:
-    """The time of day in `zone` and that zone's name at the instant: ("02:30", "CEST")."""
-    there = at.astimezone(ZoneInfo(zone))
+    """The time of day in `zone` and that zone's name at the instant: ("02:30", "CEST"); UTC if no such zone exists."""
+    there = _in_zone(at, zone) or at.astimezone(UTC)
     return f"{there:%H:%M}", there.tzname() or zone
+
+
+def _in_zone(at: datetime, zone: str) -> datetime | None:
+    # An archived schedule may name a zone that a newer tzdata no longer has; its page still opens.
+    try:
+        return at.astimezone(zone_of(zone))
+    except CronError:
+        return None
 
 
 def instant(

@@ -20,6 +20,8 @@ function ask({ title, text, verb, danger }) {
   const button = dialog.querySelector("#ask-verb");
   button.textContent = verb;
   button.classList.toggle("danger", danger);
+  // "Cancel" beside "Cancel run" would leave one guessing.
+  dialog.querySelector("#ask-no").textContent = verb.startsWith("Cancel") ? "Keep it" : "Cancel";
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));

@@ -51,6 +51,11 @@ def test_an_instant_says_itself_in_utc_and_in_the_schedules_zone() -> None:
     )
 
 
+def test_an_instant_in_a_zone_that_no_longer_exists_is_said_in_utc() -> None:
+    assert rendering.exact(INSTANT, "Mars/Olympus") == "Fri 23 Oct 2026 00:30:00 UTC"
+    assert rendering.local_time(INSTANT, "Mars/Olympus") == ("00:30", "UTC")
+
+
 def test_a_time_element_holds_the_machine_form_the_exact_one_and_one_to_read_without_scripts() -> None:
     assert rendering.instant(INSTANT, "next", css="next", grace=60) == (
         '<time class="next" datetime="2026-10-23T00:30:00Z" data-how="next" '
