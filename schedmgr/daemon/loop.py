@@ -51,6 +51,8 @@ class Daemon:
         self._process: Registered | None = None
         self._beat_at: datetime | None = None
         self._beats_next = 0.0
+        # With each beat the leases are looked at, which takes several looks a lease.
+        self._beat_every = min(BEAT_EVERY, options.lease_seconds / 4)
         self._upkeep_next = 0.0
         self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
@@ -96,7 +98,7 @@ class Daemon:
             return process, session.now()
 
         self._process, self._beat_at = self._database.transact(register)
-        self._beats_next = clock.monotonic() + BEAT_EVERY
+        self._beats_next = clock.monotonic() + self._beat_every
         log.info("daemon started process=%s environment=%s", self._process.id, self._options.environment)
 
     def _guarded_step(self) -> float:
@@ -165,7 +167,7 @@ class Daemon:
             return session.now()
 
         self._beat_at = self._database.transact(beat)
-        self._beats_next = clock.monotonic() + min(BEAT_EVERY, self._options.lease_seconds / 4)
+        self._beats_next = clock.monotonic() + self._beat_every
 
     def _upkeep(self) -> None:
         """Take up changed definitions at once; repair every poll interval."""
