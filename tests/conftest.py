@@ -141,6 +141,10 @@ class Installation:
         (row,) = self._rows(select(table).where(table.c.id == id))
         return row
 
+    def schedules(self) -> list[str]:
+        """The ids of all."""
+        return [row.id for row in self._rows(select(JobSchedule.__table__))]
+
     def periods(self, schedule_id: str) -> list[Row[Any]]:
         table = SchedulePeriod.__table__
         return self._rows(select(table).where(table.c.schedule_id == schedule_id).order_by(table.c.id))
