@@ -14,6 +14,8 @@ from schedmgr.database.engine import Database
 from schedmgr.errors import DatabaseNotReady
 from schedmgr.settings import Settings
 
+_SQLITE = b"SQLite format 3\0"
+
 
 @contextmanager
 def opened(settings: Settings | None = None) -> Iterator[Database]:
@@ -33,9 +35,24 @@ def opened(settings: Settings | None = None) -> Iterator[Database]:
 
 def require_file(settings: Settings) -> None:
     """Raises DatabaseNotReady for a SQLite file that does not exist: opening it would leave an empty one behind."""
-    file = Path(unquote(urlsplit(settings.database_url).path)[1:])
+    file = _file(settings)
     if not file.exists():
         raise DatabaseNotReady(f"There is no database at {file.absolute()} yet. Run: schedmgr migrate")
+    require_no_other_file(settings)
+
+
+def require_no_other_file(settings: Settings) -> None:
+    """Raises DatabaseNotReady if what stands at the place of the SQLite file is something else."""
+    file = _file(settings)
+    if file.is_file() and os.access(file, os.R_OK):
+        with file.open("rb") as opened_file:
+            start = opened_file.read(len(_SQLITE))
+        if start not in (b"", _SQLITE):
+            raise DatabaseNotReady(f"{file.absolute()} is no SQLite database. Set DATABASE_URL to one that is.")
+
+
+def _file(settings: Settings) -> Path:
+    return Path(unquote(urlsplit(settings.database_url).path)[1:])
 
 
 def requester() -> Requester:

@@ -1,5 +1,6 @@
 """Web and daemon in one terminal, with all that a newcomer needs to get in."""
 
+import errno
 import socket
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
@@ -8,7 +9,7 @@ import click
 
 from schedmgr import clock, resources
 from schedmgr.cli.children import Children
-from schedmgr.cli.opening import requester
+from schedmgr.cli.opening import requester, require_no_other_file
 from schedmgr.core import accounts, installation
 from schedmgr.core.accounts import LINK_LENGTH
 from schedmgr.database import migrate
@@ -28,6 +29,7 @@ def run_everything(settings: Settings) -> None:
 
     Raises Refused if it cannot start, and SchedmgrError if one of them ends by itself.
     """
+    require_no_other_file(settings)
     _require_free_port(settings)
     database = Database.of(settings)
     migrate.migrate(database)
@@ -106,17 +108,26 @@ def _in_url(address: str) -> str:
 
 
 def _require_free_port(settings: Settings) -> None:
-    """Raises Refused if another program listens there already; else its answers would be taken for ours."""
+    """Raises Refused where the web could not listen: what another program answers there would be taken for ours."""
     try:
         family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
-        raise Refused(
-            f"The web cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
-            f"Set another PORT, such as PORT={settings.port % 65_535 + 1}, or stop what uses it."
-        ) from error
+        raise Refused(_why_not(settings, error)) from error
+
+
+def _why_not(settings: Settings, error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"HOST={settings.host} is no address of this machine: {error.strerror}. "
+            "Set one that is, such as HOST=127.0.0.1."
+        )
+    return (
+        f"The web cannot listen on {settings.host} port {settings.port}: {error.strerror}. "
+        f"Set another PORT, such as PORT={settings.port % 65_535 + 1}, or stop what uses it."
+    )
 
 
 def _wait_until(condition: Callable[[], bool], children: Children, seconds: float) -> bool:

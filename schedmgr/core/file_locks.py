@@ -28,7 +28,11 @@ def _holder(file: Path) -> int | None:
         return None
     for line in lines:
         _, *kind, pid, device_and_inode, first, last = line.split()
-        if kind[-1] == "WRITE" and device_and_inode.endswith(f":{inode}") and first == last == _WRITE_LOCK:
+        if (
+            kind == ["POSIX", "ADVISORY", "WRITE"]
+            and device_and_inode.endswith(f":{inode}")
+            and first == last == _WRITE_LOCK
+        ):
             return int(pid)
     return None
 

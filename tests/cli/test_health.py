@@ -96,7 +96,7 @@ def test_a_file_that_is_no_database_is_critical(bare, folder):
     (folder / "schedmgr.db").write_text("hello" * 1000)
     answer = bare("health")
     assert answer.code == 2
-    assert "file is not a database" in answer.out
+    assert answer.out.startswith(f"SCHEDMGR CRITICAL - {folder}/schedmgr.db is no SQLite database.")
 
 
 def test_a_database_that_hangs_is_critical_within_5_s(process, database_file):

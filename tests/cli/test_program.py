@@ -205,6 +205,17 @@ def test_migrate_says_where_the_database_is_and_may_be_repeated(bare):
     assert bare("migrate").out == "The database is at migration 0001 already.\n"
 
 
+@pytest.mark.parametrize("words", [("migrate",), ("schedules", "list"), ("up",)], ids=" ".join)
+def test_a_file_that_is_no_database_is_left_as_it_is(bare, folder, words):
+    (folder / "schedmgr.db").write_text("my notes")
+    answer = bare(*words)
+    assert (answer.code, answer.said) == (
+        1,
+        f"{folder}/schedmgr.db is no SQLite database. Set DATABASE_URL to one that is.",
+    )
+    assert (folder / "schedmgr.db").read_text() == "my notes"
+
+
 def test_a_folder_that_does_not_exist_is_told_with_the_path(bare, monkeypatch, folder):
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{folder}/nowhere/schedmgr.db")
     answer = bare("migrate")

@@ -159,6 +159,12 @@ def test_a_port_that_is_taken_is_told_before_anything_is_made(process, folder):
     assert not list(folder.glob("*.db"))
 
 
+def test_a_host_that_is_not_this_machine_is_told(process):
+    answer = process("up", HOST="192.0.2.1", PORT=str(free_port()))
+    assert answer.code == 1
+    assert answer.said.startswith("HOST=192.0.2.1 is no address of this machine: ")
+
+
 def test_outside_development_no_admin_is_made_up(process):
     answer = process("up", APP_ENV="production", PORT=str(free_port()))
     assert answer.code == 1
