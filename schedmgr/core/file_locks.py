@@ -6,16 +6,17 @@ from schedmgr import clock
 
 _LOCKS = Path("/proc/locks")
 _WRITE_LOCK = "120"  # the byte of the -shm file that a writer locks (sqlite.org/walformat.html, "WAL Locks")
-_LOOKS, _BETWEEN = 4, 0.05  # a writer that is at work is gone at one of the looks, one that hangs is not
+_LOOKS, _BETWEEN = 3, 0.05  # a writer that is at work is gone at one of the looks, one that hangs is not
 
 
 def hanging_writer(file: Path) -> str | None:
     """ "process 4711 (python feeds.py)" for the one that holds the lock all the while one looks; else None."""
-    seen = set()
+    pid = _holder(file)
     for _ in range(_LOOKS):
-        seen.add(_holder(file))
+        if pid is None:
+            return None
         clock.sleep(_BETWEEN)
-    [pid] = seen if len(seen) == 1 else [None]
+        pid = pid if _holder(file) == pid else None
     return None if pid is None else f"process {pid}{_command(pid)}"
 
 
