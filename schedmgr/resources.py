@@ -41,5 +41,8 @@ def sample_definitions() -> Path:
 
 
 def program_argv(*words: str) -> list[str]:
-    """The command line that starts this same program with `words` as its arguments."""
-    return [sys.executable, *words] if is_executable() else [sys.executable, "-m", "schedmgr", *words]
+    """The command line that starts this same program with `words` as its arguments.
+
+    -P: a file in the working directory that is named like a module of Python's must not be taken for it.
+    """
+    return [sys.executable, *words] if is_executable() else [sys.executable, "-P", "-m", "schedmgr", *words]

@@ -100,7 +100,11 @@ def variables_in_force(environ: Mapping[str, str] | None = None, directory: Path
         return real
     from dotenv import dotenv_values  # only who has a .env pays for its parser
 
-    return {name: value for name, value in dotenv_values(file).items() if value is not None} | real
+    try:
+        written = dotenv_values(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file}: it cannot be read: {error}. Make it a text file in UTF-8."]) from error
+    return {name: value for name, value in written.items() if value is not None} | real
 
 
 def masked(settings: Settings) -> dict[str, str]:

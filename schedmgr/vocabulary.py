@@ -1,4 +1,4 @@
-"""The words that the tables, the core and every face share.  Each value is stored and shown exactly as it stands here."""
+"""The words that tables, core and every face share.  Each value is stored and shown exactly as it stands here."""
 
 from enum import StrEnum
 

@@ -60,4 +60,4 @@ def test_a_wheel_brings_every_file_and_finds_it_inside_itself(installed_wheel, t
 
 
 def test_a_child_of_python_is_started_as_a_module_of_the_same_python():
-    assert resources.program_argv("version", "--json") == [sys.executable, "-m", "schedmgr", "version", "--json"]
+    assert resources.program_argv("version", "--json") == [sys.executable, "-P", "-m", "schedmgr", "version", "--json"]

@@ -93,9 +93,7 @@ def _watched(data: Mapping[str, JSON]) -> WatchedFile:
 
 def child_argv(source: str) -> list[str]:
     """The command line of the child that loads `source`."""
-    program, *words = resources.program_argv("load-definitions", source)
-    # -P: a file in the working directory that is named like a module of Python's must not be taken for it.
-    return [program, *words] if resources.is_executable() else [program, "-P", *words]
+    return resources.program_argv("load-definitions", source)
 
 
 class _Child:

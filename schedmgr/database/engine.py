@@ -23,6 +23,7 @@ Answer = TypeVar("Answer")
 
 BUSY_TIMEOUT = 5.0  # seconds that a SQLite writer waits for another
 TRANSACTION_TRIES = 5
+UNUSABLE = tuple(f"SQLITE_{why}" for why in ("CANTOPEN", "READONLY", "IOERR", "FULL", "PERM", "NOTADB", "CORRUPT"))
 FIRST_PAUSE = 0.02  # seconds before the second try; doubled at each further one
 
 
@@ -129,7 +130,7 @@ class TransactionLost(DatabaseUnavailable):
 def _explained(error: DBAPIError, url: str) -> Exception:
     """The error that a person should read, or the error itself where it can only be a bug of ours."""
     cause = error.orig
-    if not isinstance(cause, sqlite3.OperationalError):
+    if not isinstance(cause, sqlite3.DatabaseError):
         return error
     # What Python's own code raises, say for text that is no UTF-8, has no name of SQLite's.
     name = getattr(cause, "sqlite_errorname", "")
@@ -138,7 +139,17 @@ def _explained(error: DBAPIError, url: str) -> Exception:
             f"Another process has held the database file {mask_url(url)} for over {BUSY_TIMEOUT:.0f} s. "
             "Look for a stopped or hanging schedmgr or sqlite3 process that has it open."
         )
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_PERM")):
+    if name.startswith(
+        (
+            "SQLITE_CANTOPEN",
+            "SQLITE_READONLY",
+            "SQLITE_IOERR",
+            "SQLITE_FULL",
+            "SQLITE_PERM",
+            "SQLITE_NOTADB",
+            "SQLITE_CORRUPT",
+        )
+    ):
         return DatabaseUnavailable(
             f"The database {mask_url(url)} cannot be used: {cause}. Check the path and its disk."
         )

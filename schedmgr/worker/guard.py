@@ -19,12 +19,12 @@ import selectors
 import signal
 import socket
 import struct
-import sys
 import time
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from schedmgr.resources import program_argv
 from schedmgr.worker.descendants import adopt_orphans, descendants, signal_all
 from schedmgr.worker.keeper import keep
 from schedmgr.worker.signals import Wakeups
@@ -38,13 +38,8 @@ _PAUSE = 0.05  # seconds between two rounds of KILL
 
 
 def guard_command(connection: int) -> list[str]:
-    """The arguments that start a guard on the inherited socket `connection`.
-
-    -P: a module of the user's in the working directory must not be taken for one of Python's.
-    """
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "guard", str(connection)]
-    return [sys.executable, "-P", "-m", "schedmgr", "guard", str(connection)]
+    """The arguments that start a guard on the inherited socket `connection`."""
+    return program_argv("guard", str(connection))
 
 
 def main(arguments: Sequence[str]) -> None:
