@@ -185,7 +185,7 @@ def fired(installation, queue):
     return fired
 
 
-def test_a_job_waits_until_those_that_it_comes_after_have_succeeded(queue, fired):
+def test_a_job_waits_for_every_one_that_it_comes_after_whatever_its_priority(queue, fired):
     fired(
         Job("report", command="true", after=["fetch", "match"], priority=9),
         Job("fetch", command="true"),
@@ -196,17 +196,6 @@ def test_a_job_waits_until_those_that_it_comes_after_have_succeeded(queue, fired
     queue.end(fetch, RunStatus.SUCCEEDED, exit_code=0)
     assert queue.claim() == []
     queue.end(match, RunStatus.SUCCEEDED, exit_code=0)
-    assert [run.job for run in queue.claim()] == ["report"]
-
-
-def test_a_retry_of_what_it_comes_after_is_waited_for(queue, fired, clock):
-    fired(Job("fetch", command="true", retries=1, retry_delay=1), Job("report", command="true", after=["fetch"]))
-    (first,) = queue.claim()
-    queue.end(first, RunStatus.FAILED, exit_code=1)
-    clock.move(seconds=5)
-    (second,) = queue.claim()
-    assert second.job == "fetch"
-    queue.end(second, RunStatus.SUCCEEDED, exit_code=0)
     assert [run.job for run in queue.claim()] == ["report"]
 
 
@@ -225,17 +214,6 @@ def test_what_comes_after_one_that_did_not_succeed_is_skipped_with_all_that_foll
     assert queue.row(ids["match"]).error == (
         f"It comes after fetch, and run {fetch.id} of that did not succeed: {status.lower()}."
     )
-
-
-def test_a_waiting_run_that_is_cancelled_skips_what_comes_after_it(queue, fired, database):
-    ids = fired(Job("fetch", command="true"), Job("match", command="true", after=["fetch"]))
-    database.transact(lambda session: actions.cancel(session, ids["fetch"], ANN))
-    assert queue.row(ids["match"]).status is RunStatus.SKIPPED
-
-
-def test_a_job_that_runs_by_itself_waits_for_none(queue):
-    queue.put(Job("fetch", command="true"), Job("report", command="true", after=["fetch"]))
-    assert [run.job for run in queue.claim()] == ["fetch", "report"]
 
 
 # Leases
