@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from schedmgr.errors import SettingsError
 
@@ -134,13 +133,8 @@ def masked(settings: Settings) -> dict[str, str]:
 
 
 def mask_url(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    user = credentials.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}:****@{hosts}"))
+    """The URL without its password, also where that holds characters which would have to be escaped."""
+    return re.sub(r"^([\w+.-]+://[^:/@]*:).*@", r"\1****@", url, flags=re.DOTALL)
 
 
 def _covered(secret: str | None) -> str:
