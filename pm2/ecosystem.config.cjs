@@ -6,11 +6,13 @@
 
 const path = require("node:path");
 
+const executable = path.resolve(__dirname, "..", "dist", "schedmgr", "schedmgr");
 const shutdownGrace = Number(process.env.SCHEDMGR_SHUTDOWN_GRACE || 30); // seconds, as in the program
 
 const app = (mode) => ({
   name: `schedmgr-${mode}`,
-  script: path.resolve(__dirname, "..", "dist", "schedmgr", "schedmgr"),
+  // PM2 takes a path with a space in it for a line of shell.
+  script: executable.includes(" ") ? `exec "${executable}"` : executable,
   interpreter: "none",
   exec_mode: "fork",
   instances: 1,
