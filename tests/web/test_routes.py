@@ -143,9 +143,10 @@ def test_an_asset_named_by_its_version_is_kept_for_a_year_and_any_other_is_asked
     assert stranger.get("/static/app.css", **{"If-None-Match": plain.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize(
-    "path", ["/static/../pyproject.toml", "/static/..%2fpyproject.toml", "/static/%2e%2e/setup", "/static//etc/passwd"]
-)
+OUTSIDE = ["/static/../pyproject.toml", "/static/..%2fpyproject.toml", "/static/%2e%2e/setup", "/static//etc/passwd"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
 def test_nothing_outside_the_static_folder_is_served(browser, path):
     assert browser(None).get(path).status_code == 404
 

@@ -61,7 +61,8 @@ def prints(installation, run_1):
 def ends(installation):
     def end(status="SUCCEEDED", exit_code=0, error=None):
         installation.sql(
-            "UPDATE job_run SET status = :status, exit_code = :code, error = :error, finished_at = queued_at WHERE id = 1",
+            "UPDATE job_run SET status = :status, exit_code = :code, error = :error, finished_at = queued_at "
+            "WHERE id = 1",
             status=status,
             code=exit_code,
             error=error,

@@ -1,11 +1,12 @@
 """The list of schedules and the page of one: what they show, and what a press does."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schedmgr.core.definitions import Job, Schedule
+from schedmgr.core.definitions import Job, Problem, Schedule
 from schedmgr.settings import Settings
 from schedmgr.web.app import create_app
 from tests.web.conftest import SECRET, Browser, TestClient, audit_of
@@ -209,10 +210,8 @@ def test_a_refusal_is_one_sentence_for_the_script_and_a_page_for_the_browser(thr
     assert "Nothing is paused." in submitted.text
 
 
-def test_in_production_a_press_asks_first_and_says_so(three, settings, database, web):
-    production = Settings.load(
-        {"DATABASE_URL": settings.database_url, "APP_ENV": "production"}, database_folder(settings)
-    )
+def test_in_production_a_press_asks_first_and_says_so(three, settings, database, web, tmp_path):
+    production = Settings.load({"DATABASE_URL": settings.database_url, "APP_ENV": "production"}, tmp_path)
     app = create_app(production, database, secret=SECRET)
     client = TestClient(app, base_url="https://testserver.local")
     client.follow_redirects = False
@@ -224,12 +223,6 @@ def test_in_production_a_press_asks_first_and_says_so(three, settings, database,
     assert person.get("/admin/schedules").headers["strict-transport-security"]
     asked = person.get("/admin/schedules/nightly/disable").text
     assert 'action="/admin/schedules/nightly/disable"' in asked
-
-
-def database_folder(settings):
-    from pathlib import Path
-
-    return Path(settings.database_url.removeprefix("sqlite:///")).parent
 
 
 # ----------------------------------------------------------------------------------------------------------- the pause
@@ -260,7 +253,7 @@ def test_a_pause_that_cannot_be_comes_back_with_what_was_typed(three, operator, 
     assert f'value="{fields["reason"]}"' in answer.text or fields["reason"] == " "
 
 
-# ----------------------------------------------------------------------------------------------------------- the banners
+# ---------------------------------------------------------------------------------------------------------- the banners
 
 
 def test_what_the_policy_to_skip_means_is_always_said(three, operator):
@@ -306,8 +299,8 @@ def test_runs_that_wait_without_a_worker(three, installation, operator, clock):
 
 
 def test_definitions_with_mistakes(three, installation, operator):
-    errors = '[{"file": "definitions.py", "line": 3, "kind": "schedule", "id": "x", "field": "cron", "value": "61", "mend": "Too high."}]'
-    installation.sql("UPDATE process SET definitions_errors = :errors", errors=errors)
+    problem = Problem("definitions.py", 3, "schedule", "x", "cron", "61", "Too high.")
+    installation.sql("UPDATE process SET definitions_errors = :errors", errors=json.dumps([problem.as_data()]))
     page = operator.get("/admin/schedules").text
     assert "definitions-invalid" in banner_keys(page)
     assert "definitions.py:3, schedule x, field cron: 61. Too high." in page
