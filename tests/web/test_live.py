@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from schedmgr.core.definitions import Schedule
-from schedmgr.core.queries import snapshot
+from schedmgr.core.queries import firings, snapshot
 from schedmgr.errors import DatabaseUnavailable
 from schedmgr.web.live import Live
 
@@ -178,3 +178,15 @@ def test_answers_are_forgotten_before_they_fill_the_memory(database, monotonic):
     for nth in range(2000):
         live.worked_out(("page", nth), lambda: "x")
     assert len(live._answers) <= 500
+
+
+def test_the_newest_firings_of_all_schedules_are_found_by_the_index_and_not_by_reading_the_rest(going, database):
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(database._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    with database.read() as session:
+        firings.newest_by_schedule(session)
+        statement, values = asked[0]
+        plan = [row[3] for row in session.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    index = "USING INDEX ix_schedule_firing_schedule_id_id (schedule_id=? AND id>?)"
+    assert any(line.startswith(f"SEARCH schedule_firing {index}") for line in plan)
+    assert not any(line.startswith("SCAN schedule_firing") for line in plan)

@@ -119,9 +119,12 @@ def newest_by_schedule(session: Session, ids: Iterable[str] | None = None) -> di
     query = (
         select(*_COLUMNS)
         .select_from(JobSchedule)
-        .join(ScheduleFiring, ScheduleFiring.schedule_id == JobSchedule.id)
-        .where(ScheduleFiring.id >= func.coalesce(last_place, 0))
-        .order_by(ScheduleFiring.schedule_id, ScheduleFiring.id.desc())
+        # An outer join is not turned round: the other way the place would be looked up for each firing there is.
+        .outerjoin(
+            ScheduleFiring,
+            and_(ScheduleFiring.schedule_id == JobSchedule.id, ScheduleFiring.id >= func.coalesce(last_place, 0)),
+        )
+        .order_by(JobSchedule.id, ScheduleFiring.id.desc())
     )
     if ids is not None:
         query = query.where(JobSchedule.id.in_(list(ids)))
@@ -210,7 +213,7 @@ _COLUMNS = (
 
 
 def _with_runs(session: Session, query: Select[*tuple[Any, ...]]) -> list[FiringFacts]:
-    rows = session.execute(query).all()
+    rows = [row for row in session.execute(query) if row.id is not None]
     summaries = _summaries(session, [row.id for row in rows if row.decision is Decision.ENQUEUED])
     return [FiringFacts(**row._mapping, runs=summaries.get(row.id)) for row in rows]
 

@@ -29,8 +29,9 @@ from schedmgr.database.models import (
 from schedmgr.vocabulary import UNFINISHED, Decision, ExecutionMode, Missed, ProcessRole, Reason, Role, RunStatus
 
 LOOK_BACK = timedelta(hours=24)
-FULL_EVERY = timedelta(seconds=60)  # all firings anew, should some have come to light in another order than their ids
-VITALS_EVERY = timedelta(seconds=15)  # what a second cannot change for the worse
+FULL_EVERY = timedelta(minutes=5)  # all firings anew: some are pruned, some came to light after others with later ids
+COUNTED_EVERY = timedelta(seconds=60)
+VITALS_EVERY = timedelta(seconds=30)  # what a second cannot change for the worse
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ def _schedules(session: Session) -> tuple[ScheduleFacts, ...]:
 def _missings(session: Session, now: datetime, marks: Marks, before: Snapshot | None) -> Missings:
     if before is not None and before.marks.firing_id == marks.firing_id:
         kept = before.missings
-        if _is_within(kept.counted_at, now, FULL_EVERY):
+        if _is_within(kept.counted_at, now, COUNTED_EVERY):
             return kept
     runs = func.coalesce(func.sum(ScheduleFiring.missed_count), 0)
     counted = session.execute(
