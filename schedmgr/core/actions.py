@@ -219,7 +219,11 @@ def _status(session: Session, run_id: int) -> RunStatus:
 
 
 def _settle_everything(session: Session, by: Requester) -> None:
-    """Decide what is due on every schedule that is on, as pause and resume change what becomes of it."""
+    """Decide what is due on every schedule that is on, as pause and resume change what becomes of it.
+
+    Next runs are put right before: a wrong one would hide what is due.
+    """
+    settlement.repair(session, process_id=by.process_id)
     due = list(session.scalars(select(JobSchedule.id).where(locking.due(session.now())).order_by(JobSchedule.id)))
     locking.lock_schedules(session, due)
     settlement.settle(session, due, process_id=by.process_id)

@@ -173,7 +173,7 @@ def look(session: Session) -> DueLook:
     now = session.now()
     first = session.execute(
         select(JobSchedule.next_run_at, (JobSchedule.next_run_at <= now).label("is_claimable"))
-        .where(JobSchedule.next_run_at.is_not(None), JobSchedule.enabled)
+        .where(JobSchedule.next_run_at.is_not(None), JobSchedule.enabled, JobSchedule.archived_at.is_(None))
         .order_by(JobSchedule.next_run_at)
         .limit(1)
     ).first()
