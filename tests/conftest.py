@@ -119,6 +119,10 @@ class Installation:
         process_id = self._living().id
         return self.database.transact(lambda session: settlement.repair(session, process_id=process_id))
 
+    def later(self, seconds: float) -> datetime:
+        """So long after the clock's now."""
+        return self.clock.now + timedelta(seconds=seconds)
+
     def _living(self) -> Registered:
         return self._daemon or self.start_daemon()
 
@@ -198,6 +202,19 @@ def open_database(database_file: Path, clock: MovedClock) -> Iterator[Callable[[
 def database(open_database: Callable[[], Database]) -> Database:
     """The test's database, with its clock."""
     return open_database()
+
+
+@pytest.fixture(scope="session")
+def kinds() -> type["Kinds"]:
+    """The classes of this file, for who makes an installation by himself."""
+    return Kinds
+
+
+class Kinds:
+    """Test modules cannot import this file."""
+
+    clock = MovedClock
+    installation = Installation
 
 
 @pytest.fixture

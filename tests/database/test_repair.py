@@ -137,3 +137,18 @@ def test_switching_works_on_a_schedule_whose_next_run_is_wrong(running, clock):
     assert [row.scheduled_for for row in running.firings("feeds")] == [NOON]
     running.enable("feeds")
     assert running.schedule("feeds").next_run_at == at(12, 5)
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_a_pause_first_decides_what_is_due_although_the_next_run_is_wrong(running, clock, value):
+    corrupt(running, value)
+    clock.set_to(at(12, 0, 1))
+    running.pause()
+    assert [(row.scheduled_for, row.decision) for row in running.firings("feeds")] == [(NOON, Decision.ENQUEUED)]
+
+
+def test_a_schedule_that_was_archived_is_never_said_to_be_due(running, database):
+    running.sync(Schedule("other", cron="@daily", execution_mode="ALL_JOBS"))
+    running.sql("UPDATE job_schedule SET enabled = true, next_run_at = '1970-01-01 00:00:00.000000' WHERE id = 'feeds'")
+    with database.read() as session:
+        assert not locking.look(session).is_due
