@@ -185,7 +185,7 @@ def test_the_newest_firings_of_all_schedules_are_found_by_the_index_and_not_by_r
     event.listen(database._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
     with database.read() as session:
         firings.newest_by_schedule(session)
-        statement, values = asked[0]
+        statement, values = next(each for each in asked if each[0].startswith("SELECT"))
         plan = [row[3] for row in session.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
     index = "USING INDEX ix_schedule_firing_schedule_id_id (schedule_id=? AND id>?)"
     assert any(line.startswith(f"SEARCH schedule_firing {index}") for line in plan)
