@@ -86,27 +86,28 @@ def active_jobs(session: Session) -> list[JobToRun]:
     ]
 
 
-def record(session: Session, firings: Sequence[Firing], *, claim_token: str, process_id: str | None) -> None:
-    """Write firings and their job runs, in bulk.
+def record(session: Session, firings: Sequence[Firing], *, claim_token: str, process_id: str | None) -> tuple[int, ...]:
+    """Write firings and their job runs, in bulk.  Returns the firings' ids, in their order.
 
     `claim_token` is new for each transaction: by it the rows are found again, also after a COMMIT in doubt.
     `process_id`: the daemon or web process that decided; None for the command line.
     Raises IntegrityError if an occurrence has its firing already: somebody was first, and nothing may be kept.
     """
     if not firings:
-        return
+        return ()
     now = session.now()
     session.execute(insert(ScheduleFiring), [_firing_row(firing, now, claim_token, process_id) for firing in firings])
-    ids = _ids_by_occurrence(session, claim_token)
-    runs = [row for firing in firings for row in _run_rows(firing, ids[firing.schedule_id, firing.scheduled_for], now)]
+    by_occurrence = _ids_by_occurrence(session, claim_token)
+    ids = tuple(by_occurrence[firing.schedule_id, firing.scheduled_for] for firing in firings)
+    runs = [row for firing, id in zip(firings, ids, strict=True) for row in _run_rows(firing, id, now)]
     if runs:
         session.execute(insert(JobRun), runs)
+    return ids
 
 
 def record_one(session: Session, firing: Firing, *, claim_token: str, process_id: str | None) -> Enqueued:
     """Write one firing and say which rows it became."""
-    record(session, [firing], claim_token=claim_token, process_id=process_id)
-    firing_id = _ids_by_occurrence(session, claim_token)[firing.schedule_id, firing.scheduled_for]
+    (firing_id,) = record(session, [firing], claim_token=claim_token, process_id=process_id)
     run_ids = session.scalars(select(JobRun.id).where(JobRun.firing_id == firing_id).order_by(JobRun.id)).all()
     return Enqueued(firing_id, tuple(run_ids))
 

@@ -1,5 +1,6 @@
 """Instants and durations in the words that every face shows.  All instants are told in UTC."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 DAY = timedelta(days=1)
@@ -41,6 +42,11 @@ def iso(instant: datetime) -> str:
     """ISO 8601 with Z, to the second; with its fraction only if it has one."""
     utc = instant.astimezone(UTC).replace(tzinfo=None)
     return utc.isoformat(timespec="auto") + "Z"
+
+
+def quoted(text: str) -> str:
+    """A text as the value of a log line's fact: in double quotes, on one line."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def counted(number: int, thing: str) -> str:

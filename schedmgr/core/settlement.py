@@ -6,7 +6,7 @@ the old definition and in the same transaction.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,10 +59,11 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one settling did."""
+    """What one settling did.  `firing_ids` are the rows that the firings became, in their order."""
 
-    firings: tuple[Firing, ...]
-    repairs: tuple[Repair, ...]
+    firings: tuple[Firing, ...] = ()
+    firing_ids: tuple[int, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
 
 def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | None) -> Settlement:
@@ -84,9 +85,9 @@ def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | N
     enqueues = any(verdict.decision is Decision.ENQUEUED for _, verdict in decided)
     jobs = enqueue.active_jobs(session) if enqueues else []
     firings = [_firing(verdict, state, jobs) for state, verdict in decided]
-    enqueue.record(session, firings, claim_token=locking.new_token(), process_id=process_id)
+    ids = enqueue.record(session, firings, claim_token=locking.new_token(), process_id=process_id)
     locking.account(session, [_move(state, session.now()) for state in states])
-    return Settlement(tuple(firings), _note_repairs(session, states))
+    return Settlement(tuple(firings), ids, _note_repairs(session, states))
 
 
 def repair(session: Session, *, process_id: str | None) -> Settlement:
@@ -96,7 +97,7 @@ def repair(session: Session, *, process_id: str | None) -> Settlement:
     """
     wrong = [state for state in schedules(session) if _wrong(state)]
     if not wrong:
-        return Settlement((), ())
+        return Settlement()
     locking.lock_schedules(session, [state.id for state in wrong])
     undecidable = [state.id for state in wrong if not _is_decidable(state)]
     right = [state for state in wrong if state.id not in undecidable]
@@ -105,7 +106,7 @@ def repair(session: Session, *, process_id: str | None) -> Settlement:
         session,
         [Move(state.id, state.accounted_until, state.accounted_until, next_run(state)) for state in right],
     )
-    return Settlement(settled.firings, _note_repairs(session, right))
+    return replace(settled, repairs=_note_repairs(session, right))
 
 
 def schedules(session: Session, ids: Sequence[str] | None = None) -> list[ScheduleState]:

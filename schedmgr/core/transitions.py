@@ -59,6 +59,8 @@ def start(session: Session, run_id: int, attempt: int, lease: Lease, at: datetim
         None,
         attempt=attempt,
         started_at=at,
+        exit_code=None,
+        error=None,
         process_id=lease.process_id,
         lease_token=lease.token,
         lease_until=lease.until,

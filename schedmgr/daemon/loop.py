@@ -56,6 +56,7 @@ class Daemon:
         self._upkeep_next = 0.0
         self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
+        self._news: News | None = None
         self._held: Definitions | None = None
 
     @property
@@ -171,8 +172,10 @@ class Daemon:
 
     def _upkeep(self) -> None:
         """Take up changed definitions at once; repair every poll interval."""
-        if (news := self._watch.take()) is not None:
-            self._take_up(news)
+        self._news = self._watch.take() or self._news
+        if self._news is not None:
+            self._take_up(self._news)
+            self._news = None  # not before: what the database could not take is tried again
         if clock.monotonic() >= self._upkeep_next:
             self._upkeep_next = clock.monotonic() + self._options.poll_interval.total_seconds()
             self._repair()
@@ -180,7 +183,7 @@ class Daemon:
     def _repair(self) -> None:
         process_id = self._living().id
         settled = self._database.transact(lambda session: settlement.repair(session, process_id=process_id))
-        ticking.log_firings(self._database, settled.firings)
+        ticking.log_firings(self._database, settled)
 
     def _take_up(self, news: News) -> None:
         if news.definitions is None:
@@ -188,9 +191,9 @@ class Daemon:
                 log.error("definitions invalid, the last good ones stay in force: %s", problem)
             self._database.transact(lambda session: processes.report_errors(session, self._living(), news.problems))
             return
-        is_first = self._held is None
-        definitions = self._held = news.definitions.for_environment(self._options.environment)
+        definitions = news.definitions.for_environment(self._options.environment)
         log.info("Loaded %d schedule definitions from code", len(definitions.schedules))
+        is_first = self._held is None
         try:
             changes = self._database.transact(lambda session: self._sync(session, definitions, is_first))
         except Refused as refusal:
@@ -199,6 +202,7 @@ class Daemon:
             self._database.transact(lambda session: processes.report_errors(session, self._living(), [problem]))
         else:
             _log_changes(changes)
+        self._held = definitions
 
     def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> tuple[Change, ...]:
         """Write them to the tables, unless this daemon has just started with definitions that others replaced: then a
@@ -219,7 +223,7 @@ class Daemon:
             return ()
         by = f"daemon:{process.id}"
         synced = sync.sync(session, definitions, process.environment, by=by, process_id=process.id)
-        ticking.log_firings(self._database, synced.settled.firings)
+        ticking.log_firings(self._database, synced.settled)
         return synced.changes
 
 

@@ -1,10 +1,8 @@
 """One pass: look, claim what is due, decide, record; all that it decides in one transaction."""
 
 import logging
-from collections.abc import Sequence
 
 from schedmgr.core import locking, phrases, processes, settlement
-from schedmgr.core.enqueue import Firing
 from schedmgr.core.locking import DueLook
 from schedmgr.core.processes import Registered, Silent
 from schedmgr.core.settlement import Settlement
@@ -36,18 +34,16 @@ def tick(database: Database, process: Registered, *, limit: int = BATCH) -> Sett
         return settlement.settle(session, due, process_id=process.id)
 
     settled = database.transact(settle)
-    log_firings(database, settled.firings)
+    log_firings(database, settled)
     return settled
 
 
-def tick_one_by_one(database: Database, process: Registered, *, limit: int = BATCH) -> Settlement:
+def tick_one_by_one(database: Database, process: Registered, *, limit: int = BATCH) -> None:
     """Settle due schedules each in a transaction of its own, so that one which cannot be settled stops no other."""
     with database.read() as session:
         due = locking.claim_due(session, session.now(), limit)
-    settled = [_settle_alone(database, process, schedule_id) for schedule_id in due]
-    firings = tuple(firing for one in settled for firing in one.firings)
-    log_firings(database, firings)
-    return Settlement(firings, tuple(repair for one in settled for repair in one.repairs))
+    for schedule_id in due:
+        log_firings(database, _settle_alone(database, process, schedule_id))
 
 
 def _settle_alone(database: Database, process: Registered, schedule_id: str) -> Settlement:
@@ -62,22 +58,22 @@ def _settle_alone(database: Database, process: Registered, schedule_id: str) -> 
         raise
     except Exception:
         log.exception("schedule not settled schedule=%s", schedule_id)
-        return Settlement((), ())
+        return Settlement()
 
 
-def log_firings(database: Database, firings: Sequence[Firing]) -> None:
+def log_firings(database: Database, settled: Settlement) -> None:
     """One line a firing."""
     now = database.approximate_now()
-    for firing in firings:
+    for firing, id in zip(settled.firings, settled.firing_ids, strict=True):
         due = phrases.iso(firing.scheduled_for) if firing.scheduled_for else "by hand"
         if firing.decision is Decision.ENQUEUED and firing.scheduled_for is not None:
             late = (now - firing.scheduled_for).total_seconds()
             log.info(
-                "firing enqueued schedule=%s scheduled_for=%s job_runs=%d late=%.3fs",
-                firing.schedule_id, due, len(firing.jobs), late,
+                "firing enqueued schedule=%s scheduled_for=%s firing=%d job_runs=%d late=%.3fs",
+                firing.schedule_id, due, id, len(firing.jobs), late,
             )  # fmt: skip
         else:
             log.info(
-                "firing skipped schedule=%s scheduled_for=%s reason=%s missed=%d detail=%r",
-                firing.schedule_id, due, firing.reason, firing.missed_count, firing.detail,
+                "firing skipped schedule=%s scheduled_for=%s firing=%d reason=%s missed=%d detail=%s",
+                firing.schedule_id, due, id, firing.reason, firing.missed_count, phrases.quoted(firing.detail or ""),
             )  # fmt: skip

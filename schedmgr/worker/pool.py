@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schedmgr import clock
-from schedmgr.core import attempts, locking
+from schedmgr.core import attempts, locking, phrases, transitions
 from schedmgr.core.attempts import OutputChunk
 from schedmgr.core.locking import ClaimedRun
 from schedmgr.core.transitions import Ending
@@ -134,7 +134,15 @@ class Pool:
         length = timedelta(seconds=self._options.lease_seconds)
         claimed = self._database.transact(lambda session: locking.claim_runs(session, self._process_id(), free, length))
         for run in claimed:
+            self._start_or_give_back(run, claimed_at)
+
+    def _start_or_give_back(self, run: ClaimedRun, claimed_at: float) -> None:
+        """A run that was claimed is started, or it goes back to the queue untouched."""
+        if not self._stopping.is_set():
             self._start(run, claimed_at)
+            return
+        self._database.transact(lambda session: transitions.give_back(session, run.id, run.attempt, run.lease_token))
+        log.info("job run given back run=%d job=%s", run.id, run.job)
 
     def _start(self, run: ClaimedRun, claimed_at: float) -> None:
         log.info("job run started run=%d job=%s attempt=%d", run.id, run.job, run.attempt)
@@ -191,11 +199,12 @@ class Pool:
             return attempts.end_attempt(session, run.id, run.attempt, run.definition, ending, run.lease_token)
 
         kept = self._database.transact(record)
-        note = "" if kept else " (its lease was lost meanwhile, so this end is not recorded)"
-        log.info(
-            "job run ended run=%d job=%s attempt=%d status=%s error=%r%s",
-            run.id, run.job, run.attempt, outcome.status, outcome.error, note,
-        )  # fmt: skip
+        error = f" error={phrases.quoted(outcome.error)}" if outcome.error else ""
+        facts = f"run={run.id} job={run.job} attempt={run.attempt} status={outcome.status}{error}"
+        if kept:
+            log.info("job run ended %s", facts)
+        else:
+            log.warning("job run ended after its lease was lost, so this end is not recorded %s", facts)
 
     def _keep_leases(self) -> None:
         if not self._held or clock.monotonic() - self._renewed_at < self._options.renew_seconds:
