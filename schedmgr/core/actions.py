@@ -53,10 +53,11 @@ def disable(session: Session, schedule_id: str, by: Requester) -> None:
 def run_now(session: Session, schedule_id: str, by: Requester, request_key: str | None = None) -> Enqueued:
     """Run a schedule's jobs now, beside its cron times: whatever its switch, a pause or a run that is going say.
 
-    The same `request_key` again enqueues nothing and gives the same answer.
+    The same `request_key` again enqueues nothing and gives the same answer.  Raises Refused if it was used for another
+    schedule.
     """
     state = _locked_schedule(session, schedule_id)
-    if request_key is not None and (before := _firing_of(session, request_key)) is not None:
+    if request_key is not None and (before := _firing_of(session, schedule_id, request_key)) is not None:
         return before
     jobs = state.selection.of(enqueue.active_jobs(session))
     firing = Firing(
@@ -76,14 +77,15 @@ def run_now(session: Session, schedule_id: str, by: Requester, request_key: str 
 
 
 def run_job(session: Session, name: str, by: Requester, request_key: str | None = None) -> int:
-    """Put one job on the queue by itself.  Returns the run's id; the same `request_key` again gives the same one."""
+    """Put one job on the queue by itself.  Returns the run's id; the same `request_key` again gives the same one.
+
+    Raises Refused if the key was used for something else.
+    """
     known = {job.name: job for job in enqueue.active_jobs(session)}
     if name not in known:
         raise NotFound(no_such("job", name, known))
-    if request_key is not None:
-        before = session.scalar(select(JobRun.id).where(JobRun.request_key == request_key))
-        if before is not None:
-            return before
+    if request_key is not None and (before := _run_of(session, request_key, name, None)) is not None:
+        return before
     run_id = enqueue.record_run(session, known[name], trigger=by.trigger, requested_by=by.who, request_key=request_key)
     audit.note(session, by, "run", f"ran job {name} now", run_id=run_id)
     return run_id
@@ -116,16 +118,15 @@ def cancel(session: Session, run_id: int, by: Requester) -> RunStatus:
 def retry(session: Session, run_id: int, by: Requester, request_key: str | None = None) -> int:
     """Run an ended run's job again, in its newest version, as a new run.  Returns the new run's id.
 
-    Raises Refused while the run has not ended, or when its job has left the definitions.
+    Raises Refused while the run has not ended, when its job has left the definitions, or when the key was used for
+    something else.
     """
     status = _status(session, run_id)
     if not status.is_over:
         raise Refused(f"Run {run_id} is {status.lower()}. A run can be retried once it has ended.")
-    if request_key is not None:
-        before = session.scalar(select(JobRun.id).where(JobRun.request_key == request_key))
-        if before is not None:
-            return before
     name, schedule_id = session.execute(select(JobRun.job, JobRun.schedule_id).where(JobRun.id == run_id)).one()
+    if request_key is not None and (before := _run_of(session, request_key, name, run_id)) is not None:
+        return before
     job = next((job for job in enqueue.active_jobs(session) if job.name == name), None)
     if job is None:
         raise Refused(f"Job {name} has left the definitions. Put it back to run it again.")
@@ -203,12 +204,34 @@ def no_such_schedule(session: Session, schedule_id: str) -> str:
     return f"No schedule has the id {schedule_id}." + (f" Nearest: {near[0]}." if near else "")
 
 
-def _firing_of(session: Session, request_key: str) -> Enqueued | None:
-    firing_id = session.scalar(select(ScheduleFiring.id).where(ScheduleFiring.request_key == request_key))
-    if firing_id is None:
+def _firing_of(session: Session, schedule_id: str, request_key: str) -> Enqueued | None:
+    """What an earlier request of this key enqueued."""
+    found = session.execute(
+        select(ScheduleFiring.id, ScheduleFiring.schedule_id).where(ScheduleFiring.request_key == request_key)
+    ).first()
+    if found is None:
         return None
-    runs = session.scalars(select(JobRun.id).where(JobRun.firing_id == firing_id).order_by(JobRun.id))
-    return Enqueued(firing_id, tuple(runs))
+    if found.schedule_id != schedule_id:
+        raise Refused(_used_before(request_key))
+    runs = session.scalars(select(JobRun.id).where(JobRun.firing_id == found.id).order_by(JobRun.id))
+    return Enqueued(found.id, tuple(runs))
+
+
+def _run_of(session: Session, request_key: str, job: str, retry_of: int | None) -> int | None:
+    """The run that an earlier request of this key put on the queue."""
+    found = session.execute(
+        select(JobRun.id, JobRun.job, JobRun.retry_of).where(JobRun.request_key == request_key)
+    ).first()
+    if found is None:
+        return None
+    if (found.job, found.retry_of) != (job, retry_of):
+        raise Refused(_used_before(request_key))
+    run_id: int = found.id
+    return run_id
+
+
+def _used_before(request_key: str) -> str:
+    return f"The request key {request_key} was used before, for something else. Make a new key for each request."
 
 
 def _status(session: Session, run_id: int) -> RunStatus:
