@@ -188,6 +188,30 @@ def test_another_request_key_enqueues_again(synced, act):
     assert act(actions.run_now, "feeds", ANN, "key-1") != act(actions.run_now, "feeds", ANN, "key-2")
 
 
+def test_a_request_key_that_was_used_for_another_schedule_is_refused(synced, act):
+    synced.sync(FEEDS, Schedule("other", cron="@daily", execution_mode="ALL_JOBS"), jobs=TWO_JOBS)
+    act(actions.run_now, "feeds", ANN, "key-1")
+    with pytest.raises(Refused, match="key-1 was used before"):
+        act(actions.run_now, "other", ANN, "key-1")
+    assert synced.firings("other") == []
+
+
+def test_a_request_key_that_was_used_for_another_job_is_refused(synced, act):
+    run_id = act(actions.run_job, "match", ANN, "key-1")
+    with pytest.raises(Refused, match="key-1 was used before"):
+        act(actions.run_job, "fetch", ANN, "key-1")
+    act(actions.cancel, run_id, ANN)
+    with pytest.raises(Refused, match="key-1 was used before"):
+        act(actions.retry, run_id, ANN, "key-1")
+
+
+def test_the_same_request_key_retries_a_run_once(synced, act):
+    run_id, _ = act(actions.run_now, "feeds", ANN).job_run_ids
+    act(actions.cancel, run_id, ANN)
+    assert act(actions.retry, run_id, ANN, "key-1") == act(actions.retry, run_id, ANN, "key-1")
+    assert len(synced.runs()) == 3
+
+
 def test_one_job_runs_by_itself_without_a_firing(synced, act, database, audit):
     run_id = act(actions.run_job, "match", ANN, "key-1")
     assert act(actions.run_job, "match", ANN, "key-1") == run_id

@@ -255,6 +255,15 @@ def test_a_rolling_deploy_cannot_write_the_old_definitions_back(running, site, i
     assert told(decided(1)) == [(None, at(12, 7), 0)]
 
 
+def test_what_a_person_synced_by_hand_is_not_overwritten_by_a_running_daemon(running, installation, clock, decided):
+    by_hand = Schedule("feeds", cron="*/7 * * * *", execution_mode="ALL_JOBS", overlap="allow")
+    installation.sync(by_hand)
+    clock.set_to(at(12, 7))
+    decided(1)
+    clock.set_to(at(12, 14))
+    assert told(decided(2)) == [(None, at(12, 7), 0), (None, at(12, 14), 0)]
+
+
 # More than one
 
 

@@ -1,0 +1,64 @@
+"""The daemon's loop in a thread, with a database that is away for a while."""
+
+import logging
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+
+from schedmgr.daemon.loop import Daemon, DaemonOptions
+
+PATIENCE = 30.0  # seconds
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Writers give up after a moment instead of five seconds."""
+    monkeypatch.setattr("schedmgr.database.engine.BUSY_TIMEOUT", 0.02)
+
+
+@pytest.fixture
+def looping(impatient, open_database, tmp_path):
+    """A daemon that has begun, and runs in a thread from the call on."""
+    (tmp_path / "definitions.py").write_text(
+        "from schedmgr import Job, Schedule\n"
+        "jobs = [Job('tidy', command='true')]\n"
+        "schedules = [Schedule('feeds', cron='@daily', execution_mode='ALL_JOBS')]\n"
+    )
+    options = DaemonOptions(
+        environment="development",
+        version="1",
+        definitions=None,
+        directory=tmp_path,
+        poll_interval=timedelta(seconds=0.2),
+        lease_seconds=60,
+        concurrency=0,
+    )
+    daemon = Daemon(open_database(), options)
+    daemon.begin(lambda: None)
+    stop = threading.Event()
+    thread = threading.Thread(target=daemon.run, args=(stop,))
+    yield thread.start
+    stop.set()
+    thread.join()
+    daemon.end()
+
+
+def wait_until(condition):
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "it did not come true"
+        threading.Event().wait(0.02)
+
+
+def test_definitions_that_could_not_be_written_are_written_once_the_database_is_back(
+    looping, installation, open_database, caplog
+):
+    caplog.set_level(logging.INFO)
+    with open_database().write():
+        looping()
+        wait_until(lambda: "Loaded 1 schedule definitions" in caplog.text)
+        seen = caplog.text.count("waits for the database")
+        wait_until(lambda: caplog.text.count("waits for the database") > seen)
+    wait_until(lambda: installation.schedules() == ["feeds"])
