@@ -1,0 +1,121 @@
+"""Daemons, workers and people at the same time, each with connections of its own."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+
+import pytest
+from sqlalchemy import text
+
+from schedmgr.core import actions, locking, processes
+from schedmgr.core.audit import Requester
+from schedmgr.core.definitions import Schedule
+from schedmgr.daemon import tick
+from schedmgr.vocabulary import ProcessRole
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+ANN = Requester("web:ann", "192.0.2.7")
+IDS = [f"s{number}" for number in range(120)]
+
+
+@pytest.fixture
+def due_at_noon(installation, clock):
+    """120 schedules that have just become due."""
+    clock.set_to(NOON - timedelta(seconds=30))
+    installation.turned_on(*(Schedule(id, cron="*/5 * * * *", execution_mode="ALL_JOBS") for id in IDS))
+    clock.set_to(NOON)
+    return installation
+
+
+@pytest.fixture
+def together():
+    """Do all of these at the same time, and give what each of them gives."""
+
+    def together(*deeds):
+        barrier = Barrier(len(deeds))
+
+        def begin(deed):
+            barrier.wait()
+            return deed()
+
+        with ThreadPoolExecutor(len(deeds)) as threads:
+            return list(threads.map(begin, deeds))
+
+    return together
+
+
+@pytest.fixture
+def daemon(open_database):
+    """One more daemon: settles in small bites until nothing is due, and says how much it settled."""
+
+    def daemon():
+        database = open_database()
+        process = database.transact(
+            lambda session: processes.register(session, ProcessRole.DAEMON, environment="development", version="1")
+        )
+
+        def settle_all() -> int:
+            settled = 0
+            while tick.look(database).is_due:
+                settled += len(tick.tick(database, process, limit=10).firings)
+            return settled
+
+        return settle_all
+
+    return daemon
+
+
+def test_daemons_that_tick_together_fire_each_occurrence_once(due_at_noon, together, daemon, database):
+    settled = together(daemon(), daemon(), daemon())
+    assert sum(settled) == len(IDS)
+    with database.read() as session:
+        rows = session.execute(text("SELECT schedule_id, scheduled_for, job_run_count FROM schedule_firing")).all()
+    assert sorted(rows) == sorted((id, "2026-03-02 12:00:00.000000", 1) for id in IDS)
+    assert len(due_at_noon.runs()) == len(IDS)
+
+
+def test_whoever_switches_off_while_daemons_tick_leaves_no_gap(due_at_noon, together, daemon, open_database):
+    def switch_off():
+        people = open_database()
+        for id in reversed(IDS):
+            people.transact(lambda session, id=id: actions.disable(session, id, ANN))
+
+    together(daemon(), switch_off, daemon())
+    assert [len(due_at_noon.firings(id)) for id in IDS] == [1] * len(IDS)
+    assert [due_at_noon.schedule(id).next_run_at for id in IDS] == [None] * len(IDS)
+
+
+def test_whoever_pauses_while_daemons_tick_leaves_no_gap(due_at_noon, together, daemon, open_database):
+    people = open_database()
+    together(daemon(), lambda: people.transact(lambda session: actions.pause(session, ANN, "db failover")), daemon())
+    assert [len(due_at_noon.firings(id)) for id in IDS] == [1] * len(IDS)
+
+
+def test_the_same_request_at_the_same_time_enqueues_once(due_at_noon, together, open_database):
+    def ask():
+        database = open_database()
+        return lambda: database.transact(lambda session: actions.run_now(session, "s1", ANN, "key-1"))
+
+    answers = together(ask(), ask(), ask(), ask())
+    assert len(set(answers)) == 1
+    assert len(due_at_noon.runs("s1")) == 1
+
+
+def test_workers_that_claim_together_get_each_run_once(due_at_noon, together, daemon, open_database):
+    daemon()()
+
+    def worker(name):
+        database = open_database()
+
+        def claim_all() -> list[int]:
+            claimed = []
+            while more := database.transact(
+                lambda session: locking.claim_runs(session, name, 7, timedelta(seconds=60))
+            ):
+                claimed += [run.id for run in more]
+            return claimed
+
+        return claim_all
+
+    claimed = together(worker("w1"), worker("w2"), worker("w3"))
+    assert sorted(id for ids in claimed for id in ids) == [run.id for run in due_at_noon.runs()]
