@@ -4,15 +4,29 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from schedmgr import clock
+
+Found = TypeVar("Found")
 
 FREE_TRIES = 5  # of one user name
 FREE_TRIES_OF_ADDRESS = 20  # an office may share one
 FIRST_WAIT = 5.0  # seconds; doubled at each further wrong try
 LONGEST_WAIT = 60.0
 FORGOTTEN_AFTER = 900.0  # seconds without a wrong try
+LINE_PATIENCE = 2.0  # seconds
 REMEMBERED = 10_000
+HASHED_AT_ONCE = 2
+"""Passwords that are looked at together: each takes 64 MiB, and a crowd of guesses must not overtake their count."""
+
+
+class Slowed(Exception):
+    """The try was not looked at; the next one is after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 @dataclass(slots=True)
@@ -28,15 +42,36 @@ class Brake:
         self._monotonic = monotonic
         self._tries: OrderedDict[tuple[str, str], _Tries] = OrderedDict()
         self._lock = threading.Lock()
+        self._turn = threading.Semaphore(HASHED_AT_ONCE)
 
-    def wait(self, user: str, address: str) -> float:
+    def look(self, user: str, address: str, verify: Callable[[], Found | None]) -> Found | None:
+        """What `verify` finds for one try; None for a wrong one, which is counted.
+
+        Raises Slowed, without looking, when the next try is not due yet, or for a crowd: it waits in line for a moment
+        only, so that it leaves threads to those who are in.
+        """
+        if not self._turn.acquire(timeout=LINE_PATIENCE):
+            raise Slowed(FIRST_WAIT)
+        try:
+            if wait := self._wait(user, address):
+                raise Slowed(wait)
+            found = verify()
+            if found is None:
+                self._wrong(user, address)
+            else:
+                self._right(user)
+            return found
+        finally:
+            self._turn.release()
+
+    def _wait(self, user: str, address: str) -> float:
         """Seconds until the next try is looked at; 0: now."""
         with self._lock:
             return max(
                 self._wait_of(("user", user), FREE_TRIES), self._wait_of(("address", address), FREE_TRIES_OF_ADDRESS)
             )
 
-    def wrong(self, user: str, address: str) -> None:
+    def _wrong(self, user: str, address: str) -> None:
         """Note a wrong try."""
         with self._lock:
             for key in (("user", user), ("address", address)):
@@ -49,7 +84,7 @@ class Brake:
             while len(self._tries) > REMEMBERED:
                 self._tries.popitem(last=False)
 
-    def right(self, user: str) -> None:
+    def _right(self, user: str) -> None:
         """Note that the password was known: the user name starts anew, the address does not."""
         with self._lock:
             self._tries.pop(("user", user), None)

@@ -23,7 +23,7 @@ def shell(site: "Site", reading: Reading, person: SignedIn, theme: str | None, c
         role=person.role,
         theme=theme,
         now=site.live.now(reading),
-        pulse=pulse(reading),
+        pulse=pulse_for(site, reading),
         banners=banners_for(site, reading, person.role),
     )
 
@@ -37,8 +37,13 @@ def banners_for(site: "Site", reading: Reading, role: Role) -> tuple[Banner, ...
     return part.view
 
 
-def pulse(reading: Reading) -> Pulse:
+def pulse_for(site: "Site", reading: Reading) -> Pulse:
     """The top bar's facts."""
+    part: Part[Pulse] = site.live.part(reading, "pulse", lambda: _pulse(reading))
+    return part.view
+
+
+def _pulse(reading: Reading) -> Pulse:
     snapshot = reading.snapshot
     health, words = _health(reading)
     return Pulse(

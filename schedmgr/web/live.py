@@ -67,7 +67,7 @@ class Live:
         self._monotonic = monotonic
         self._version = version
         self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
-        self._views: OrderedDict[Hashable, tuple[int, Part[object]]] = OrderedDict()
+        self._views: OrderedDict[Hashable, tuple[object, Part[object]]] = OrderedDict()
         self._lock = threading.Lock()
         self._generation = 0
         self._failed_at: float | None = None
@@ -131,9 +131,12 @@ class Live:
         """The database's clock at this moment, as far as one can know without asking."""
         return reading.snapshot.now + timedelta(seconds=max(0.0, self._monotonic() - reading.read_at))
 
-    def part(self, reading: Reading, key: Hashable, build: Callable[[], Value]) -> Part[Value]:
-        """What a fragment shows, built once for each snapshot.  `key` names all that it depends on beside that."""
-        state = reading.number * 2 + reading.is_old
+    def part(self, reading: Reading, key: Hashable, build: Callable[[], Value], *, basis: object = None) -> Part[Value]:
+        """What a fragment shows, built once for each snapshot.  `key` names all that it depends on beside that.
+
+        `basis`, if given, is all of the snapshot that it depends on: it is built again only when that differs.
+        """
+        state = (reading.number, reading.is_old) if basis is None else basis
         with self._lock:
             kept = self._views.get(key)
         if kept is not None and kept[0] == state:

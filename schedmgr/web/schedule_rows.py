@@ -47,6 +47,23 @@ def schedule_list(snapshot: Snapshot, wanted: ScheduleFilter, role: Role, *, is_
     )
 
 
+def basis(snapshot: Snapshot) -> tuple[object, ...]:
+    """All of a snapshot that its rows depend on.  What was not read anew is the same object, so comparing costs little.
+
+    The time is in it as far as it matters: as what is overdue, and what was repaired lately.
+    """
+    return (
+        snapshot.firings,
+        snapshot.schedules,
+        snapshot.jobs,
+        snapshot.unfinished,
+        snapshot.pause is None,
+        bool(snapshot.places),
+        [schedule.id for schedule in trouble.overdue(snapshot)],
+        [schedule.id for schedule in snapshot.schedules if trouble.is_repaired(schedule, snapshot.now)],
+    )
+
+
 class RowBuilder:
     """Makes the rows of one snapshot for one role; what they share is worked out once."""
 

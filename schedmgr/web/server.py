@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -48,7 +49,7 @@ def serve(settings: Settings, stop: threading.Event | None = None, ready: Callab
         require_user(settings, database)
         with listening(settings) as listener, registered(settings, database) as process:
             app = create_app(settings, database, secret=secret, process_id=process.id)
-            served = _without_prefix(app, app.state.site.prefix)
+            served = _as_asked(app, app.state.site.prefix)
             asyncio.run(_serve(_server(settings, served), listener, stop, ready))
     finally:
         database.close()
@@ -201,14 +202,17 @@ async def _watch(server: _Server, stop: threading.Event | None, ready: Callable[
         await asyncio.sleep(WATCH_EVERY)
 
 
-def _without_prefix(app: ASGIApp, prefix: str) -> ASGIApp:
-    """The application also below `prefix`, for a proxy that passes the path on as it is."""
-    if not prefix:
-        return app
+def _as_asked(app: ASGIApp, prefix: str) -> ASGIApp:
+    """The application also below `prefix`, for a proxy that passes the path on as it is, and for HEAD.
+
+    A HEAD is answered as a GET is; the server itself leaves the content out.
+    """
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") == "HEAD":
+            scope = cast(Scope, {**scope, "method": "GET"})
         path = scope.get("path", "")
-        if path == prefix or path.startswith(f"{prefix}/"):
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
             scope["path"] = path.removeprefix(prefix) or "/"
             scope["raw_path"] = scope["raw_path"].removeprefix(prefix.encode()) or b"/"
         await app(scope, receive, send)

@@ -165,7 +165,10 @@ class Visit(Request[SignedIn | None, Any, State]):
 
     def back(self, otherwise: str) -> str:
         """The page of ours that this form stood on, without the prefix."""
-        came_from = urlsplit(self.headers.get("Referer", ""))
+        try:
+            came_from = urlsplit(self.headers.get("Referer", ""))
+        except ValueError:  # a client may send anything
+            return otherwise
         query = f"?{came_from.query}" if came_from.query else ""
         found = own_path(came_from.path.removeprefix(self.site.prefix) + query)
         is_form = found is not None and found.split("?")[0] == self.scope["path"]

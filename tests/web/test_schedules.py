@@ -169,8 +169,9 @@ def test_without_a_script_the_switch_comes_back_to_the_page_it_stood_on(three, o
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/schedules?state=off")
 
 
-def test_a_foreign_referer_leads_nowhere(three, operator):
-    operator.client.headers["Referer"] = "https://evil.example//evil.example/admin"
+@pytest.mark.parametrize("referer", ["https://evil.example//evil.example/admin", "http://[nonsense", ""])
+def test_a_foreign_referer_leads_nowhere(three, operator, referer):
+    operator.client.headers["Referer"] = referer
     assert operator.submit("/admin/schedules/one-job/enable").headers["location"] == "/admin/schedules/one-job"
 
 

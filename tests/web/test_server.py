@@ -1,6 +1,7 @@
 """The web process: what it refuses to start with, and how it stops."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,13 +12,18 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import text
 
+from schedmgr.core import accounts
+from schedmgr.core.audit import Requester
 from schedmgr.database.engine import Database
 from schedmgr.errors import DatabaseNotReady, Refused, SettingsError
 from schedmgr.settings import Settings
+from schedmgr.vocabulary import Role
 from schedmgr.web import server
+from tests.web.conftest import PASSWORD, audit_of
 
 PATIENCE = 30.0  # seconds; no test waits that long unless something is broken
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -119,6 +125,38 @@ def test_a_path_below_the_public_address_is_served_with_and_without_it(settings_
     pages = [get(free_port, "/ops/login"), get(free_port, "/login")]
     assert [status for status, _ in pages] == [200, 200]
     assert all('action="/ops/login"' in page and 'href="/ops/static/app.css?v=' in page for _, page in pages)
+    stop.set()
+    serving.join(PATIENCE)
+
+
+@pytest.mark.parametrize(("trusted", "origin"), [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1")])
+def test_the_audit_has_the_address_that_a_trusted_proxy_tells_and_no_other(
+    settings_with, free_port, database, hashed_password, trusted, origin
+):
+    by = Requester("cli:ann@desk", "command line")
+    database.transact(lambda session: accounts.add_user(session, "ann", hashed_password, Role.ADMIN, by))
+    stop, ready = threading.Event(), threading.Event()
+    serving = threading.Thread(
+        target=server.serve, args=(settings_with(SCHEDMGR_TRUSTED_PROXIES=trusted), stop, ready.set)
+    )
+    serving.start()
+    assert ready.wait(PATIENCE)
+    with httpx.Client(base_url=f"http://127.0.0.1:{free_port}", headers={"X-Forwarded-For": "203.0.113.9"}) as client:
+        token = re.search(r'name="_csrf_token" value="(\w+)"', client.get("/login").text)[1]
+        form = {"username": "ann", "password": PASSWORD, "_csrf_token": token}
+        assert client.post("/login", data=form).status_code == 303
+    stop.set()
+    serving.join(PATIENCE)
+    assert audit_of(database)[-1] == ("web:ann", "sign in", "signed in", origin)
+
+
+def test_a_head_is_answered_like_a_get_without_its_content(settings_with, free_port):
+    stop, ready = threading.Event(), threading.Event()
+    serving = threading.Thread(target=server.serve, args=(settings_with(), stop, ready.set))
+    serving.start()
+    assert ready.wait(PATIENCE)
+    answer = httpx.head(f"http://127.0.0.1:{free_port}/healthz")
+    assert (answer.status_code, answer.content) == (200, b"")
     stop.set()
     serving.join(PATIENCE)
 

@@ -1,6 +1,7 @@
 """Who gets in, how long it lasts, and what guessing costs."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
@@ -78,6 +79,13 @@ def test_each_further_wrong_try_waits_longer_up_to_a_minute(browser, monotonic):
         waits.append(answer.status_code)
     assert set(waits) == {403}
     assert "Try again in 60 s." in [stranger.sign_in("viewer", "guess"), stranger.sign_in("viewer", "guess")][1].text
+
+
+def test_a_crowd_of_guesses_at_once_is_counted_as_it_is_looked_at(browser):
+    strangers = [browser(None) for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda stranger: stranger.sign_in("viewer", "guess").status_code, strangers))
+    assert answers.count(429) >= 12 - 5 - 2
 
 
 def test_guessing_one_user_does_not_lock_out_another(browser):

@@ -50,8 +50,6 @@ class ScheduleFacts:
     position: int
     enabled: bool
     next_run_at: datetime | None
-    created_at: datetime
-    changed_at: datetime
     archived_at: datetime | None
     repaired_at: datetime | None
     repair: str | None

@@ -18,7 +18,7 @@ def shell(request: Visit) -> Response[Any]:
     """The top bar, the counts and the banners."""
     site, role = request.site, request.person.role
     reading = site.live.reading()
-    pulse = frame.pulse(reading)
+    pulse = frame.pulse_for(site, reading)
     banners = frame.banners_for(site, reading, role)
     still = replace(pulse, last_beat_at=None), pulse.last_beat_at is None, banners  # a beat alone changes nothing
     part: Part[tuple[Pulse, tuple[Banner, ...]]] = Part((pulse, banners), site.live.etag(still))

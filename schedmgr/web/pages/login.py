@@ -13,6 +13,7 @@ from schedmgr.core.audit import Requester
 from schedmgr.database.engine import Session
 from schedmgr.errors import NotFound
 from schedmgr.web.auth import SESSION_COOKIE, session_id_of, session_token
+from schedmgr.web.brake import Slowed
 from schedmgr.web.site import THEME_COOKIE, THEMES, Form, Visit, in_thread, own_path, text_of
 from schedmgr.web.views import LoginPage
 
@@ -48,16 +49,15 @@ def login(request: Visit) -> Response[Any]:
 def sign_in(request: Visit, data: Form) -> Response[Any]:
     """Check name and password, and begin a session."""
     name, next_url = text_of(data, "username", LONGEST_NAME).strip(), text_of(data, "next")
-    brake = request.site.brake
-    if wait := brake.wait(name, request.address):
+    database, password = request.site.database, text_of(data, "password")
+    try:
+        user = request.site.brake.look(name, request.address, lambda: accounts.verify(database, name, password))
+    except Slowed as slowed:
         log.warning("sign-in slowed user=%r address=%s", name, request.address)
-        return _form(request, 429, name, f"Too many tries. Try again in {math.ceil(wait)} s.", next_url)
-    user = accounts.verify(request.site.database, name, text_of(data, "password"))
+        return _form(request, 429, name, f"Too many tries. Try again in {math.ceil(slowed.seconds)} s.", next_url)
     if user is None:
-        brake.wrong(name, request.address)
         log.warning("sign-in refused user=%r address=%s", name, request.address)
         return _form(request, 403, name, WRONG, next_url)
-    brake.right(name)
     return _begin(request, user.name, own_path(next_url) or HOME)
 
 

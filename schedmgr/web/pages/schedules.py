@@ -117,6 +117,7 @@ def _list(request: Visit, reading: Reading) -> Part[ScheduleList]:
         reading,
         ("schedules", wanted, role),
         lambda: schedule_rows.schedule_list(reading.snapshot, wanted, role, is_production=is_production),
+        basis=schedule_rows.basis(reading.snapshot),
     )
 
 
