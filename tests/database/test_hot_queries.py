@@ -1,13 +1,15 @@
 """Each query that a daemon, a worker or a page asks all the time uses one index, and sorts nothing by itself."""
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from schedmgr.core import locking, processes, settlement
 from schedmgr.core.definitions import Job, Schedule
 from schedmgr.core.leases import LeaseWatch
+from schedmgr.daemon import tick
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -93,3 +95,47 @@ def test_the_newest_firings_of_a_schedule(plan_of, database, order):
     assert only_step([row[3] for row in rows]).startswith(
         "SEARCH schedule_firing USING INDEX ix_schedule_firing_schedule_id"
     )
+
+
+@pytest.fixture
+def statements():
+    """What is asked of any database within a block; one that takes many rows counts once."""
+
+    @contextmanager
+    def statements():
+        asked: list[str] = []
+
+        def note(connection, cursor, statement, parameters, context, executemany):
+            asked.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            yield asked
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+    return statements
+
+
+def test_an_idle_tick_is_one_read_and_no_write(installation, database, clock, statements):
+    clock.set_to(NOON)
+    installation.turned_on(Schedule("feeds", cron="*/5 * * * *", execution_mode="ALL_JOBS"))
+    with statements() as asked:
+        assert not tick.look(database).is_due
+    assert [statement.split()[0] for statement in asked] == ["BEGIN", "SELECT"]
+
+
+def test_however_many_schedules_are_due_a_tick_asks_a_handful_of_questions(installation, clock, statements):
+    clock.set_to(NOON)
+    names = [f"n{number}" for number in range(80)]
+    installation.sync(*(Schedule(name, cron="*/5 * * * *", execution_mode="ALL_JOBS") for name in names))
+    asked_for = {}
+    for minute, count in ((5, 2), (10, 80)):
+        installation.enable(*names[:count])
+        clock.set_to(NOON + timedelta(minutes=minute, seconds=1))
+        installation.start_daemon()
+        installation.sql("UPDATE job_run SET status = 'SUCCEEDED'")
+        with statements() as asked:
+            assert len(installation.tick().firings) == count
+        asked_for[count] = len(asked)
+    assert asked_for[80] == asked_for[2] < 20
