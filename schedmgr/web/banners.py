@@ -19,15 +19,16 @@ WAITS_FOR_WORKER = timedelta(seconds=60)
 _ORDER = [Kind.BAD, Kind.WARN, Kind.INFO, Kind.OK]
 
 
-def banners(reading: Reading, can_act: bool) -> tuple[Banner, ...]:
-    """All notices, worst first; `can_act`: for a person who may resume, enable and run."""
-    return tuple(sorted(_all(reading, can_act), key=lambda banner: _ORDER.index(banner.kind)))
+def banners(reading: Reading, environment: str, can_act: bool) -> tuple[Banner, ...]:
+    """All notices, worst first.  `environment` is this process's; `can_act`: for a person who may resume and run."""
+    return tuple(sorted(_all(reading, environment, can_act), key=lambda banner: _ORDER.index(banner.kind)))
 
 
-def _all(reading: Reading, can_act: bool) -> Iterator[Banner]:
+def _all(reading: Reading, environment: str, can_act: bool) -> Iterator[Banner]:
     snapshot = reading.snapshot
     if reading.is_old:
         yield _no_answer(snapshot.now)
+    yield from _environment(snapshot, environment)
     yield from _daemons(snapshot)
     yield from _workers(snapshot)
     yield from _definitions(snapshot)
@@ -62,7 +63,7 @@ def _daemons(snapshot: Snapshot) -> Iterator[Banner]:
     else:
         yield from _not_firing(snapshot, alive)
         yield from _stale(snapshot)
-        yield from _disagreeing(alive)
+        yield from _disagreeing(snapshot, alive)
 
 
 def _no_daemon(snapshot: Snapshot, last: Life) -> Banner:
@@ -103,23 +104,44 @@ def _stale(snapshot: Snapshot) -> Iterator[Banner]:
         )
 
 
-def _disagreeing(alive: Sequence[Life]) -> Iterator[Banner]:
+def _disagreeing(snapshot: Snapshot, alive: Sequence[Life]) -> Iterator[Banner]:
+    """Daemons that hold other definitions than one another, or than those in force."""
+    in_force = snapshot.in_force
     held = {daemon.definitions["fingerprint"]: daemon for daemon in alive if daemon.definitions is not None}
-    if len(held) < 2:
-        return
-    said = " ".join(_holding(daemon.host, daemon.definitions or {}) for daemon in held.values())
-    count = {2: "Two"}.get(len(held), str(len(held)))
-    yield Banner(
-        "disagreeing",
-        Kind.WARN,
-        f"{count} daemons hold different definitions",
-        f"{said} Deploy the same code to all of them.",
-    )
+    fingerprint = in_force.fingerprint if in_force else None
+    if len(held) > 1:
+        said = " ".join(_holding(daemon, is_in_force=mark == fingerprint) for mark, daemon in held.items())
+        count = {2: "Two"}.get(len(held), str(len(held)))
+        title = f"{count} daemons hold different definitions"
+        yield Banner("disagreeing", Kind.WARN, title, f"{said} Deploy the same code to all of them.")
+    elif in_force is not None and held and fingerprint not in held:
+        daemon = next(iter(held.values()))
+        yield Banner(
+            "disagreeing",
+            Kind.WARN,
+            f"The daemon on {daemon.host} holds other definitions than those in force",
+            f"In force: {phrases.counted(in_force.schedules, 'schedule')}, since {_clock(in_force.since)}. "
+            f"{_holding(daemon)} Deploy the same code to it, or run there: `schedmgr sync`.",
+        )
 
 
-def _holding(host: str, definitions: Mapping[str, Any]) -> str:
+def _holding(daemon: Life, *, is_in_force: bool = False) -> str:
+    definitions = daemon.definitions or {}
     loaded_at = _clock(datetime.fromisoformat(definitions["loaded_at"]))
-    return f"{host}: {phrases.counted(int(definitions['schedules']), 'schedule')}, loaded {loaded_at}."
+    mark = ", in force" if is_in_force else ""
+    return f"{daemon.host}: {phrases.counted(int(definitions['schedules']), 'schedule')}, loaded {loaded_at}{mark}."
+
+
+def _environment(snapshot: Snapshot, own: str) -> Iterator[Banner]:
+    """A page that takes production for something else would not ask before it acts."""
+    if snapshot.environment is None or snapshot.environment == own:
+        return
+    yield Banner(
+        "environment",
+        Kind.WARN,
+        f"The tables are for {snapshot.environment}, but this page runs as {own}",
+        f"What is pressed here acts on {snapshot.environment}. Start the web with `APP_ENV={snapshot.environment}`.",
+    )
 
 
 def _workers(snapshot: Snapshot) -> Iterator[Banner]:
@@ -238,7 +260,7 @@ def _clocks(snapshot: Snapshot) -> Iterator[Banner]:
         yield Banner(
             f"clock-{process.id}",
             Kind.WARN,
-            f"The clock of {process.host} is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the database",
+            f"The clock of {process.host} is {abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the database",
             "Schedules fire by the database's clock, so this harms only log times. Check time synchronisation.",
         )
 

@@ -32,7 +32,7 @@ def banners_for(site: "Site", reading: Reading, role: Role) -> tuple[Banner, ...
     """The notices that a person of this role sees, worst first."""
     can_act = role.includes(Role.OPERATOR)
     part: Part[tuple[Banner, ...]] = site.live.part(
-        reading, ("banners", can_act), lambda: banners.banners(reading, can_act)
+        reading, ("banners", can_act), lambda: banners.banners(reading, site.settings.environment, can_act)
     )
     return part.view
 

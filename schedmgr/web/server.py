@@ -8,9 +8,10 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -50,7 +51,8 @@ def serve(settings: Settings, stop: threading.Event | None = None, ready: Callab
         with listening(settings) as listener, registered(settings, database) as process:
             app = create_app(settings, database, secret=secret, process_id=process.id)
             served = _as_asked(app, app.state.site.prefix)
-            asyncio.run(_serve(_server(settings, served), listener, stop, ready))
+            beats = partial(_beats, database, process)
+            asyncio.run(_serve(_server(settings, served), listener, beats, stop, ready))
     finally:
         database.close()
     return 0
@@ -117,32 +119,33 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def registered(settings: Settings, database: Database) -> Iterator[Registered]:
-    """This process's row, kept fresh by a thread of its own until the end."""
+    """This process's row, until its orderly end."""
     process = database.transact(
         lambda session: processes.register(
             session, ProcessRole.WEB, environment=settings.environment, version=__version__
         )
     )
-    over = threading.Event()
-    beats = threading.Thread(target=_beat, args=(database, process, over), name="beat", daemon=True)
-    beats.start()
     try:
         yield process
     finally:
-        over.set()
-        beats.join()
         try:
             database.transact(lambda session: processes.stop(session, process))
         except DatabaseUnavailable as error:
             log.warning("stop not recorded process=%s error=%s", process.id, error)
 
 
-def _beat(database: Database, process: Registered, over: threading.Event) -> None:
-    while not over.wait(BEAT_EVERY):
-        try:
-            database.transact(lambda session: processes.beat(session, process))
-        except DatabaseUnavailable as error:
-            log.warning("beat not recorded process=%s error=%s", process.id, error)
+async def _beats(database: Database, process: Registered) -> None:
+    """Keeps the row fresh from the loop that serves, so that a loop which hangs falls silent."""
+    while True:
+        await asyncio.sleep(BEAT_EVERY)
+        await asyncio.to_thread(_beat, database, process)
+
+
+def _beat(database: Database, process: Registered) -> None:
+    try:
+        database.transact(lambda session: processes.beat(session, process))
+    except DatabaseUnavailable as error:
+        log.warning("beat not recorded process=%s error=%s", process.id, error)
 
 
 class _Server(uvicorn.Server):
@@ -172,7 +175,11 @@ def _server(settings: Settings, app: ASGIApp) -> _Server:
 
 
 async def _serve(
-    server: _Server, listener: socket.socket, stop: threading.Event | None, ready: Callable[[], None] | None
+    server: _Server,
+    listener: socket.socket,
+    beats: Callable[[], Coroutine[Any, Any, None]],
+    stop: threading.Event | None,
+    ready: Callable[[], None] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="request"))
@@ -183,11 +190,12 @@ async def _serve(
     if stop is None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end)
-    watch = asyncio.create_task(_watch(server, stop, ready))
+    beside = [asyncio.create_task(_watch(server, stop, ready)), asyncio.create_task(beats())]
     host, port = listener.getsockname()[:2]
     log.info("web started address=%s port=%d", host, port)
     await server.serve(sockets=[listener])
-    watch.cancel()
+    for task in beside:
+        task.cancel()
     log.info("web stopped")
 
 

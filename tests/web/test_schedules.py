@@ -307,6 +307,50 @@ def test_definitions_with_mistakes(three, installation, operator):
     assert "definitions.py:3, schedule x, field cron: 61. Too high." in page
 
 
+def holds(installation, daemon, fingerprint, schedules):
+    held = {"source": "d.py", "fingerprint": fingerprint, "loaded_at": NOON.isoformat(), "schedules": schedules}
+    installation.sql("UPDATE process SET definitions = :held WHERE id = :id", held=json.dumps(held), id=daemon.id)
+
+
+def test_two_daemons_that_hold_different_definitions(three, installation, operator):
+    holds(installation, installation.start_daemon(), "one", 14)
+    holds(installation, installation.start_daemon(), "two", 1)
+    page = operator.get("/admin/schedules").text
+    assert "disagreeing" in banner_keys(page)
+    assert "Two daemons hold different definitions" in page
+    assert ": 14 schedules, loaded Thu 22 Oct 12:01 UTC." in page
+
+
+def test_a_daemon_that_holds_other_definitions_than_those_in_force(three, installation, operator):
+    holds(installation, installation.start_daemon(), "an older one", 2)
+    page = operator.get("/admin/schedules").text
+    assert "holds other definitions than those in force" in page
+    assert "In force: 3 schedules, since Thu 22 Oct 12:01 UTC." in page
+
+
+def test_a_page_that_runs_for_another_environment_than_the_tables(three, installation, operator):
+    installation.sql("""UPDATE setting SET value = '{"name": "production"}' WHERE key = 'environment'""")
+    page = operator.get("/admin/schedules").text
+    assert "The tables are for production, but this page runs as development" in page
+
+
+def test_a_clock_that_is_off(three, installation, operator):
+    installation.sql("UPDATE process SET clock_offset = -8.2")
+    page = operator.get("/admin/schedules").text
+    assert re.search(r"The clock of \S+ is 8\.2 s behind the database", page)
+
+
+def test_a_low_rate_of_success(three, installation, operator):
+    for _ in range(6):
+        installation.run_now("nightly")
+    ended = "started_at = queued_at, finished_at = queued_at"
+    installation.sql(f"UPDATE job_run SET status = 'SUCCEEDED', {ended}")
+    installation.sql("UPDATE job_run SET status = 'FAILED' WHERE id % 4 = 0")
+    page = operator.get("/admin/jobs").text
+    assert "75 % of the runs of the last 24 hours succeeded" in page
+    assert "3 of 12 failed; most of them: match." in page
+
+
 def test_a_repaired_next_run(three, installation, operator):
     installation.sql("UPDATE job_schedule SET next_run_at = NULL WHERE id = 'nightly'")
     installation.repair()

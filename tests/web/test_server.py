@@ -102,7 +102,13 @@ def test_the_machines_own_addresses_need_no_user(host):
     assert server.is_loopback(host)
 
 
-def test_it_serves_until_it_is_told_to_stop_and_records_both(settings_with, free_port, database):
+def has_beaten(database: Database) -> bool:
+    with database.read() as session:
+        return bool(session.scalar(text("SELECT count(*) FROM process WHERE beat_at > started_at")))
+
+
+def test_it_serves_and_beats_until_it_is_told_to_stop(settings_with, free_port, database, monkeypatch):
+    monkeypatch.setattr(server, "BEAT_EVERY", 0.05)
     stop, ready = threading.Event(), threading.Event()
     codes: list[int] = []
     serving = threading.Thread(target=lambda: codes.append(server.serve(settings_with(), stop, ready.set)))
@@ -110,6 +116,7 @@ def test_it_serves_until_it_is_told_to_stop_and_records_both(settings_with, free
     assert ready.wait(PATIENCE)
     assert get(free_port, "/healthz") == (200, "ok\n")
     assert process_rows(database) == [("web", False)]
+    wait_for(lambda: has_beaten(database), "the web beats")
     stop.set()
     serving.join(PATIENCE)
     assert codes == [0]
