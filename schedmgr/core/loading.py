@@ -48,6 +48,11 @@ def find_source(setting: str | None, cwd: Path) -> str:
     return str(own if own.exists() else resources.sample_definitions())
 
 
+def is_sample(source: str) -> bool:
+    """Whether a source is the shipped sample, of this installation or of another."""
+    return Path(source).parts[-3:] == resources.sample_definitions().parts[-3:]
+
+
 def has_changed(files: Iterable[WatchedFile]) -> bool:
     """Whether one of the files is no longer as it was when it was read; one `stat` a file."""
     return any(WatchedFile.of(file.path) != file for file in files)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from schedmgr.core import comparison, installation, locking, periods, settlement
+from schedmgr.core import comparison, installation, loading, locking, periods, settlement
 from schedmgr.core.comparison import Change, ChangeKind, StoredJob, StoredSchedule
 from schedmgr.core.definitions import Definitions, Job, Schedule, fingerprint_of
 from schedmgr.core.settlement import Settlement
@@ -32,6 +32,7 @@ def plan(session: Session, definitions: Definitions, environment: str) -> tuple[
     Raises Refused as `sync` would.
     """
     _refuse_wrong_environment(session, definitions, environment)
+    _refuse_sample(session, definitions)
     return comparison.compare(session, definitions)
 
 
@@ -47,11 +48,12 @@ def sync(
     """Write the definitions of an environment to the tables.  `by` goes into the record of what is in force.
 
     New schedules arrive off; changed ones keep their switch; those that left are archived with their history, and come
-    back off.  Raises Refused, with nothing written, for another environment than the tables' or when no schedule would
-    be left, unless `change_environment`.
+    back off.  Raises Refused, with nothing written, unless `change_environment`: for another environment than the
+    tables', when no schedule would be left, or when the sample would replace a project's own definitions.
     """
     if not change_environment:
         _refuse_wrong_environment(session, definitions, environment)
+        _refuse_sample(session, definitions)
     changes = comparison.compare(session, definitions)
     stored = comparison.stored_schedules(session)
     touched = [change.id for change in changes if change.thing == "schedule" and change.enabled]
@@ -84,6 +86,16 @@ def _refuse_wrong_environment(session: Session, definitions: Definitions, enviro
         raise Refused(
             f"No schedule of {definitions.source} is for the environment {environment}: every schedule would be "
             "archived. Check APP_ENV and `environments`, or run: schedmgr sync --change-environment"
+        )
+
+
+def _refuse_sample(session: Session, definitions: Definitions) -> None:
+    """A daemon that was started in a wrong folder finds the sample there, and must not archive everything for it."""
+    in_force = installation.definitions_in_force(session)
+    if in_force is not None and loading.is_sample(definitions.source) and not loading.is_sample(in_force.source):
+        raise Refused(
+            f"The shipped sample would replace {in_force.source}: every schedule of that would be archived. Start in "
+            "its folder or set SCHEDMGR_DEFINITIONS, or, if it is meant, run: schedmgr sync --change-environment"
         )
 
 

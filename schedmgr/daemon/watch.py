@@ -57,7 +57,7 @@ class DefinitionsWatch:
             self._stopping.wait(self._interval)
 
     def _look(self) -> None:
-        source = loading.find_source(self._setting, self._directory)
+        source = self._find_source()
         if source == self._source and not loading.has_changed(self._files):
             return
         self._source = source
@@ -69,3 +69,10 @@ class DefinitionsWatch:
         else:
             self._files = definitions.files
             self._news.put(News(definitions))
+
+    def _find_source(self) -> str:
+        """The same as before, once it was the project's own: a deploy that takes the file away for a moment must not
+        bring the sample in."""
+        if self._source is None or loading.is_sample(self._source):
+            return loading.find_source(self._setting, self._directory)
+        return self._source
