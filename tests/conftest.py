@@ -64,9 +64,14 @@ class Installation:
     # What people do
 
     def sync(
-        self, *schedules: Schedule, jobs: Sequence[Job] = ONE_JOB, environment: str = "development", **how: Any
+        self,
+        *schedules: Schedule,
+        jobs: Sequence[Job] = ONE_JOB,
+        environment: str = "development",
+        source: str = "definitions.py",
+        **how: Any,
     ) -> Synced:
-        definitions = Definitions(tuple(jobs), schedules, (), "definitions.py")
+        definitions = Definitions(tuple(jobs), schedules, (), source)
         return self.database.transact(
             lambda session: sync.sync(session, definitions, environment, by="cli:ann@desk", **how)
         )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from schedmgr import resources
 from schedmgr.core import installation as shared
 from schedmgr.core import periods, sync
 from schedmgr.core.comparison import ChangeKind
@@ -283,6 +284,22 @@ def test_a_sync_that_would_leave_no_schedule_is_refused(running):
     with pytest.raises(Refused, match="every schedule would be archived"):
         running.sync()
     assert running.schedule("feeds").archived_at is None
+
+
+def test_the_sample_never_replaces_a_projects_own_definitions(running):
+    sample = str(resources.sample_definitions())
+    with pytest.raises(Refused, match=r"The shipped sample would replace definitions\.py.*SCHEDMGR_DEFINITIONS"):
+        running.sync(every(5, "other"), source=sample)
+    assert running.schedule("feeds").archived_at is None
+    running.sync(every(5, "other"), source=sample, change_environment=True)
+    assert running.schedule("feeds").archived_at is not None
+
+
+def test_a_projects_own_definitions_replace_the_sample_wherever_that_lies(installation):
+    installation.sync(every(5), source="/opt/1.0/schedmgr/sample/definitions.py")
+    installation.sync(every(7), source=str(resources.sample_definitions()))
+    installation.sync(every(9), source="/srv/app/definitions.py")
+    assert installation.schedule("feeds").cron == "*/9 * * * *"
 
 
 def test_changing_sides_on_purpose_works_and_is_remembered(running, database):

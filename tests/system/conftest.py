@@ -99,9 +99,9 @@ class Site:
         new.write_text("from schedmgr import Job, Schedule\n" + textwrap.dedent(code))
         return new.rename(path)
 
-    def start_daemon(self, *, ready: bool = True, **variables: str) -> Daemon:
+    def start_daemon(self, *, folder: Path | None = None, ready: bool = True, **variables: str) -> Daemon:
         """Start one; unless told otherwise, wait until it has read its definitions."""
-        daemon = Daemon(self.folder, self.environment | variables, len(self.daemons))
+        daemon = Daemon(folder or self.folder, self.environment | variables, len(self.daemons))
         self.daemons.append(daemon)
         if ready:
             daemon.wait_for_log("daemon started")

@@ -221,6 +221,31 @@ def test_definitions_that_are_mended_are_taken_up(running, site, installation, u
     assert (installation.schedule("feeds").cron, installation.schedule("feeds").enabled) == ("*/7 * * * *", True)
 
 
+def test_definitions_that_are_away_for_a_moment_are_not_taken_for_the_sample(running, site, installation):
+    (site.folder / "definitions.py").unlink()
+    running.wait_for_log("definitions invalid")
+    assert installation.schedules() == ["feeds"]
+    site.define(FIVE_MINUTES.replace("*/5 *", "*/7 *"))
+    running.wait_for_log("definition changed schedule=feeds")
+    assert installation.schedule("feeds").enabled
+
+
+def test_definitions_of_ones_own_take_the_place_of_the_sample_while_it_runs(site, installation, until):
+    site.start_daemon()
+    site.define(FIVE_MINUTES)
+    until(lambda: "feeds" in installation.schedules(), "the definitions are written")
+
+
+def test_started_in_a_wrong_folder_it_does_not_archive_everything_for_the_sample(running, site, installation):
+    running.kill()
+    elsewhere = site.folder / "elsewhere"
+    elsewhere.mkdir()
+    lost = site.start_daemon(folder=elsewhere)
+    lost.wait_for_log("The shipped sample would replace")
+    assert installation.schedules() == ["feeds"]
+    assert installation.schedule("feeds").enabled
+
+
 def test_definitions_that_hang_while_they_load_delay_no_firing(running, site, installation, clock, decided, until):
     marker = site.folder / "loading"
     site.define(f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(1000)")
