@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -58,11 +58,14 @@ def has_changed(files: Iterable[WatchedFile]) -> bool:
     return any(WatchedFile.of(file.path) != file for file in files)
 
 
-def load(source: str, *, timeout: float = LIMIT_SECONDS) -> Definitions:
+def load(
+    source: str, *, timeout: float = LIMIT_SECONDS, is_unwanted: Callable[[], bool] = lambda: False
+) -> Definitions:
     """The definitions that stand at `source`, a path or the name of a module.
 
     Raises DefinitionsError: for what is wrong in them, and for a file that is missing, raises, ends the process or
-    takes longer than `timeout` seconds.  Nothing that it started in the child's process group is left running.
+    takes longer than `timeout` seconds; also when they are `is_unwanted` before they are there.  Nothing that it
+    started in the child's process group is left running.
     """
     try:
         child = _Child(source)
@@ -70,7 +73,7 @@ def load(source: str, *, timeout: float = LIMIT_SECONDS) -> Definitions:
         problem = file_problem(Place(source), f"The process that loads it could not be started: {error.strerror}.")
         raise DefinitionsError([problem], map(WatchedFile.of, source_files(source))) from error
     try:
-        answer = child.answer(timeout)
+        answer = child.answer(timeout, is_unwanted)
     finally:
         child.kill()
     if answer is None:
@@ -120,10 +123,12 @@ class _Child:
                 self._pipes.register(pipe, EVENT_READ, heard)
         self._was_late = False
 
-    def answer(self, timeout: float) -> Answer | None:
+    def answer(self, timeout: float, is_unwanted: Callable[[], bool]) -> Answer | None:
         """What the child answers within `timeout` seconds; None if it ended or hung without an answer."""
         deadline = time.monotonic() + timeout
         while self._process.poll() is None and not self._is_answered():
+            if is_unwanted():
+                return None
             if time.monotonic() >= deadline:
                 self._was_late = True
                 self._ask_where_it_stands()

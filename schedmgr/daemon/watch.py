@@ -38,8 +38,9 @@ class DefinitionsWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Watch no longer, and end a load that is under way."""
         self._stopping.set()
+        self._thread.join()
 
     def take(self) -> News | None:
         """The newest news since the last call, if there is any."""
@@ -62,7 +63,7 @@ class DefinitionsWatch:
             return
         self._source = source
         try:
-            definitions = loading.load(source)
+            definitions = loading.load(source, is_unwanted=self._stopping.is_set)
         except DefinitionsError as error:
             self._files = error.files
             self._news.put(News(None, error.problems))
