@@ -1,6 +1,8 @@
 """The daemon as a process: killed, frozen, misled, confused; each time the rows say what happened."""
 
+import os
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -246,15 +248,37 @@ def test_started_in_a_wrong_folder_it_does_not_archive_everything_for_the_sample
     assert installation.schedule("feeds").enabled
 
 
-def test_definitions_that_hang_while_they_load_delay_no_firing(running, site, installation, clock, decided, until):
+@pytest.fixture
+def hanging(site, until, lives):
+    """Definitions that hang while they load; gives the pid of the process that loads them."""
     marker = site.folder / "loading"
-    site.define(f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(1000)")
-    until(marker.exists, "the file is being loaded")
+
+    def hanging() -> int:
+        code = f"pathlib.Path({str(marker)!r}).write_text(str(os.getpid()))"
+        site.define(f"import os, pathlib, time\n{code}\ntime.sleep(1000)")
+        return int(until(lambda: marker.exists() and marker.read_text(), "the file is being loaded"))
+
+    yield hanging
+    with suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(int(marker.read_text()), signal.SIGKILL)
+
+
+def test_definitions_that_hang_while_they_load_delay_no_firing(running, hanging, installation, clock, decided):
+    hanging()
     clock.set_to(at(12, 5))
     (fired,) = decided(1)
     with installation.database.read() as session:
         assert session.scalar(text("SELECT definitions_errors FROM process")) in (None, "null")
     assert fired.decided_at - at(12, 5) < timedelta(seconds=9)
+
+
+def test_asked_to_stop_while_definitions_hang_it_ends_at_once_and_takes_the_load_with_it(
+    running, hanging, until, lives
+):
+    loading = hanging()
+    running.send(signal.SIGTERM)
+    assert running.exit_code(within=8) == 0
+    until(lambda: not lives(loading), "the load has ended", within=8)
 
 
 def test_definitions_of_another_environment_are_refused_and_the_tables_stay_in_force(

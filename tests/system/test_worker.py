@@ -208,6 +208,18 @@ def test_a_job_that_outlasts_the_grace_is_ended_and_the_daemon_ends_well(working
     assert (row.status, row.error) == (RunStatus.LOST, "ended because its worker was told to stop")
 
 
+def test_a_signal_that_comes_twice_at_once_does_not_hurry(working, run, until, waits, tmp_path):
+    daemon = working(f'Job("work", command="{waits}")')
+    run_id = run.start()
+    run.until_status(run_id, RunStatus.RUNNING)
+    daemon.send(signal.SIGINT)
+    daemon.send(signal.SIGTERM)
+    daemon.wait_for_log("daemon stopped")
+    (tmp_path / "go").touch()
+    assert daemon.exit_code() == 0
+    assert run.row(run_id).status is RunStatus.SUCCEEDED
+
+
 def test_a_second_signal_hurries(working, run, until):
     daemon = working('Job("work", command=["sleep", "1000"])', SCHEDMGR_SHUTDOWN_GRACE="3600")
     run_id = run.start()
