@@ -42,6 +42,7 @@ class Running:
             "JWT_SECRET": "not a secret at all, but long enough",
             "SCHEDMGR_ADMIN_USER": "ann",
             "SCHEDMGR_ADMIN_PASSWORD": PASSWORD,
+            "SCHEDMGR_SHUTDOWN_GRACE": "1",
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 

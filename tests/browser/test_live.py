@@ -114,17 +114,6 @@ def test_pausing_asks_for_a_reason_and_shows_it_until_someone_resumes(signed_in,
     expect(banner).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [320, 390])
-def test_no_page_scrolls_sideways_on_a_phone(signed_in, page: Page, width):
-    signed_in.do("jobs", "run", "markup")
-    page.set_viewport_size({"width": width, "height": 844})
-    too_wide = {}
-    for path in ("/admin/schedules", "/admin/schedules/counting", "/admin/jobs", "/admin/jobs/1", "/admin/pause"):
-        page.goto(signed_in.url + path)
-        too_wide[path] = page.evaluate("document.documentElement.scrollWidth") > width
-    assert not any(too_wide.values()), too_wide
-
-
 def test_output_is_text_and_never_markup(signed_in, page: Page):
     signed_in.do("jobs", "run", "markup")
     page.goto(f"{signed_in.url}/admin/jobs/1")
