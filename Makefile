@@ -4,7 +4,7 @@ BOOTSTRAP := sh packaging/bootstrap.sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format build test-executable bench-cron clean environment environment-dev browser executable pm2
+.PHONY: help run test lint format build test-executable screenshots bench-cron clean environment environment-dev browser executable pm2
 .NOTPARALLEL:
 
 help: ## say each target in a line
@@ -32,6 +32,11 @@ build: executable ## build the executable, dist/schedmgr/schedmgr
 
 test-executable: environment-dev executable pm2 ## build the executable, and test it alone and under PM2
 	$(BIN)/pytest -rs tests/system/test_executable.py
+
+screenshots: environment-dev browser ## take a picture of each page in .cache/pictures, and the README's anew
+	$(BIN)/pytest tests/browser/test_pictures.py
+	mkdir -p docs/images
+	cp .cache/pictures/schedules-desktop-light.png docs/images/schedules.png
 
 bench-cron: environment-dev ## measure how many next runs a second come out of a cron expression
 	$(BIN)/python bench/cron.py

@@ -123,7 +123,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("request_key", name="uq_job_run_request_key"),
         **NUMBERED,
     )
-    op.create_index("ix_job_run_finished", "job_run", ["finished_at"])
+    op.create_index("ix_job_run_finished", "job_run", ["finished_at", "status", "job"])
     op.create_index("ix_job_run_firing", "job_run", ["firing_id"])
     op.create_index("ix_job_run_job", "job_run", ["job", "id"])
     op.create_index("ix_job_run_lease", "job_run", ["status", "lease_until"])

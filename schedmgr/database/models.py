@@ -215,7 +215,7 @@ class JobRun(Base):
         Index("ix_job_run_firing", "firing_id"),
         Index("ix_job_run_job", "job", "id"),
         Index("ix_job_run_lease", "status", "lease_until"),
-        Index("ix_job_run_finished", "finished_at"),
+        Index("ix_job_run_finished", "finished_at", "status", "job"),
         NUMBERED,
     )
 

@@ -322,7 +322,7 @@ def test_a_file_that_is_no_database_is_critical(tmp_path):
     verdict = health.check(Database(f"sqlite:///{file}"))
     assert (verdict.status, verdict.checks[0].sentence) == (
         Status.CRITICAL,
-        "The database cannot be used: file is not a database.",
+        f"The database sqlite:///{file} cannot be used: file is not a database. Check the path and its disk.",
     )
 
 
