@@ -180,17 +180,32 @@ class Pool:
         return claimed_at + self._options.lease_seconds * 0.9
 
     def _ended(self, run: ClaimedRun, outcome: Outcome) -> None:
-        """Record the end, however long the database takes to answer; the lease decides whether it still counts."""
-        while True:
-            try:
-                self._record(run, outcome)
-                break
-            except DatabaseUnavailable as error:
-                log.warning("end of job run %d waits for the database: %s", run.id, error)
+        """Record the end, however long the database takes to answer; the lease decides whether it still counts.
+
+        Where it cannot be recorded, the lease is let go: when it has lapsed, another process takes the run as lost.
+        """
+        ended_at = clock.monotonic()
+        try:
+            while not self._is_recorded(run, outcome) and not self._gives_up(ended_at):
                 clock.sleep(1.0)
-        with self._lock:
-            self._held.pop(run.lease_token, None)
-        self._wake.set()
+        finally:
+            with self._lock:
+                self._held.pop(run.lease_token, None)
+            self._wake.set()
+
+    def _is_recorded(self, run: ClaimedRun, outcome: Outcome) -> bool:
+        try:
+            self._record(run, outcome)
+        except DatabaseUnavailable as error:
+            log.warning("end of job run %d waits for the database: %s", run.id, error)
+            return False
+        return True
+
+    def _gives_up(self, ended_at: float) -> bool:
+        """A worker that is to stop does not wait for the database longer than the end could count."""
+        if self._hurry.is_set():
+            return True
+        return self._stopping.is_set() and clock.monotonic() - ended_at > self._options.lease_seconds
 
     def _record(self, run: ClaimedRun, outcome: Outcome) -> None:
         def record(session: Session) -> bool:
