@@ -249,7 +249,7 @@ def test_started_in_a_wrong_folder_it_does_not_archive_everything_for_the_sample
 
 
 @pytest.fixture
-def hanging(site, until, lives):
+def hanging(site, until):
     """Definitions that hang while they load; gives the pid of the process that loads them."""
     marker = site.folder / "loading"
 
