@@ -119,24 +119,17 @@ def test_a_clock_that_steps_forward_and_back_fires_nothing_twice(running, clock,
 # What is wrong in the tables
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(None, id="NULL"),
-        pytest.param("1970-01-01 00:00:00.000000", id="1970"),
-        pytest.param("9999-12-31 00:00:00.000000", id="9999"),
-        pytest.param("tomorrow", id="text"),
-    ],
-)
-def test_a_next_run_that_is_wrong_is_put_right_while_it_runs(running, installation, clock, decided, until, value):
-    installation.sql("UPDATE job_schedule SET next_run_at = :value", value=value)
-    until(lambda: installation.schedule("feeds").next_run_at == at(12, 5), "the next run is put right")
-    running.wait_for_log("next run repaired schedule=feeds")
-    assert ("next_run_at IS NULL" in running.log) == (value is None)
-    clock.set_to(at(12, 5))
-    assert told(decided(1)) == [(None, at(12, 5), 0)]
-    clock.set_to(at(12, 10))
-    assert told(decided(2)[1:]) == [(None, at(12, 10), 0)]
+def test_a_next_run_that_is_wrong_is_put_right_while_it_runs(running, installation, clock, decided, until):
+    wrong = [None, "1970-01-01 00:00:00.000000", "9999-12-31 00:00:00.000000", "tomorrow"]
+    for nth, value in enumerate(wrong, start=1):
+        right = at(12, 5 * nth)
+        installation.sql("UPDATE job_schedule SET next_run_at = :value", value=value)
+        until(lambda right=right: installation.schedule("feeds").next_run_at == right, f"{value} is put right")
+        clock.set_to(right)
+        decided(nth)
+    assert told(decided(4)) == [(None, at(12, 5 * nth), 0) for nth in (1, 2, 3, 4)]
+    assert running.log.count("next run repaired schedule=feeds") == 4
+    assert running.log.count("next_run_at IS NULL") == 1
 
 
 def test_one_schedule_that_cannot_be_decided_stops_no_other(running, installation, clock, decided, site):
