@@ -13,7 +13,7 @@ from schedmgr.core.comparison import Change, ChangeKind
 from schedmgr.core.definitions import Definitions
 from schedmgr.core.leases import LeaseWatch
 from schedmgr.core.locking import DueLook
-from schedmgr.core.problems import Place, file_problem
+from schedmgr.core.problems import Place, Problem, file_problem
 from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.watch import DefinitionsWatch, News
@@ -186,23 +186,26 @@ class Daemon:
         ticking.log_firings(self._database, settled)
 
     def _take_up(self, news: News) -> None:
+        """Write what was found to the tables, and then say so: who reads the line finds it done."""
         if news.definitions is None:
+            self._report(news.problems)
             for problem in news.problems:
                 log.error("definitions invalid, the last good ones stay in force: %s", problem)
-            self._database.transact(lambda session: processes.report_errors(session, self._living(), news.problems))
             return
         definitions = news.definitions.for_environment(self._options.environment)
-        log.info("Loaded %d schedule definitions from code", len(definitions.schedules))
         is_first = self._held is None
         try:
             changes = self._database.transact(lambda session: self._sync(session, definitions, is_first))
         except Refused as refusal:
+            self._report([file_problem(Place(definitions.source), str(refusal))])
             log.error("definitions not written: %s", refusal)
-            problem = file_problem(Place(definitions.source), str(refusal))
-            self._database.transact(lambda session: processes.report_errors(session, self._living(), [problem]))
         else:
+            log.info("Loaded %d schedule definitions from code", len(definitions.schedules))
             _log_changes(changes)
         self._held = definitions
+
+    def _report(self, problems: Sequence[Problem]) -> None:
+        self._database.transact(lambda session: processes.report_errors(session, self._living(), problems))
 
     def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> tuple[Change, ...]:
         """Write them to the tables, unless this daemon has just started with definitions that others replaced: then a
