@@ -35,11 +35,11 @@ class Selection:
 
     def of(self, jobs: Iterable[JobToRun]) -> list[JobToRun]:
         """The jobs that are run, in the order of the definitions."""
+        if self.mode is ExecutionMode.ALL_JOBS:
+            return list(jobs)
         if self.mode is ExecutionMode.GROUP:
             return [job for job in jobs if job.group == self.group]
-        if self.mode is ExecutionMode.JOB:
-            return [job for job in jobs if job.name == self.job]
-        return list(jobs)
+        return [job for job in jobs if job.name == self.job]
 
 
 @dataclass(frozen=True, slots=True)

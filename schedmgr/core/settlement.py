@@ -42,6 +42,8 @@ class ScheduleState:
     stored_next: datetime | None
     stored_next_text: str | None
     """What next_run_at holds, as text: it may be anything."""
+    unknown_words: tuple[str, ...] = ()
+    """Columns that hold a word which this program does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _state(row: Any) -> ScheduleState:
         accounted_until=row["accounted_until"],
         stored_next=row["next_run_at"],
         stored_next_text=row["next_text"],
+        unknown_words=tuple(name for name in ("execution_mode", "missed", "overlap") if row[name] is None),
     )
 
 
@@ -229,6 +232,10 @@ def _verdicts(state: ScheduleState, facts: Facts) -> tuple[Verdict, ...]:
     """Nothing if the database's clock stepped back to what is accounted for already."""
     if facts.now <= facts.accounted_until:
         return ()
+    if state.unknown_words:
+        names = " and ".join(state.unknown_words)
+        why = f"Its row holds an unknown word in {names}. A change of its definition writes the row anew."
+        return (policies.undecidable(state.id, facts.now, why),)
     try:
         return policies.decide(facts)
     except CronError as error:
@@ -272,6 +279,8 @@ def _move(state: ScheduleState, now: datetime) -> Move:
 
 
 def _is_decidable(state: ScheduleState) -> bool:
+    if state.unknown_words:
+        return False
     try:
         cron.parse(state.timetable.cron, hash_id=state.id)
         cron.zone(state.timetable.timezone)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import MetaData
 
-from schedmgr.database.types import Instant, choice, words
+from schedmgr.database.types import Choice, Instant, words
 from schedmgr.vocabulary import (
     Decision,
     ExecutionMode,
@@ -72,7 +72,7 @@ class Base(DeclarativeBase):
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: Instant,
-        **{kind: choice(kind) for kind in CHOICES},
+        **{kind: Choice(kind) for kind in CHOICES},
         dict[str, Any]: JSON,
         list[Any]: JSON,
     }

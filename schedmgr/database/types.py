@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Enum, String
+from sqlalchemy import DateTime, Dialect, String
 from sqlalchemy.dialects.mysql import DATETIME, VARCHAR
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -60,12 +60,27 @@ def words(length: int) -> String:
     )
 
 
-def choice(kind: type[StrEnum]) -> Enum:
-    """One of an enumeration's values, stored as its text; no CHECK, no native ENUM, so that a word may join later."""
-    return Enum(
-        kind,
-        native_enum=False,
-        create_constraint=False,
-        length=20,
-        values_callable=lambda members: [member.value for member in members],
-    )
+class Choice(TypeDecorator[StrEnum]):
+    """One of an enumeration's values, stored as its text; no CHECK, no native ENUM, so that a word may join later.
+
+    A text that is none of them (a newer program or a person wrote it) reads as None, so that one bad value cannot stop
+    those who read the table.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__(20)
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        """Raises ValueError for a word that the enumeration does not have."""
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
+        """The member of that text."""
+        try:
+            return self.kind(value)
+        except ValueError:
+            return None

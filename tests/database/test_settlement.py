@@ -383,6 +383,23 @@ def test_a_schedule_whose_cron_cannot_be_read_stops_no_other_and_is_recorded(ins
     assert [row.decision for row in installation.firings("good")] == [Decision.ENQUEUED]
 
 
+@pytest.mark.parametrize("column", ["execution_mode", "missed", "overlap"])
+def test_a_schedule_whose_row_holds_an_unknown_word_stops_no_other_and_no_pause(installation, clock, column):
+    clock.set_to(at(11, 58))
+    installation.turned_on(five_minutes("bad"), five_minutes("good"))
+    installation.sql(f"UPDATE job_schedule SET {column} = 'perhaps' WHERE id = 'bad'")
+    clock.set_to(at(12, 0, 1))
+    installation.tick()
+    installation.pause()
+    (bad,) = installation.firings("bad")
+    assert (bad.reason, bad.detail, bad.job_run_count) == (
+        Reason.UNDECIDABLE,
+        f"Its row holds an unknown word in {column}. A change of its definition writes the row anew.",
+        0,
+    )
+    assert [row.decision for row in installation.firings("good")] == [Decision.ENQUEUED]
+
+
 def test_a_schedule_that_cannot_be_decided_is_not_decided_over_and_over(installation, clock):
     clock.set_to(at(11, 58))
     installation.turned_on(five_minutes("bad"))
