@@ -172,7 +172,9 @@ class Daemon:
 
     def _upkeep(self) -> None:
         """Take up changed definitions at once; repair every poll interval."""
-        self._news = self._watch.take() or self._news
+        if (news := self._watch.take()) is not None:
+            self._news = news
+            self._announce(news)
         if self._news is not None:
             self._take_up(self._news)
             self._news = None  # not before: what the database could not take is tried again
@@ -185,8 +187,13 @@ class Daemon:
         settled = self._database.transact(lambda session: settlement.repair(session, process_id=process_id))
         ticking.log_firings(self._database, settled)
 
+    def _announce(self, news: News) -> None:
+        if news.definitions is not None:
+            schedules = news.definitions.for_environment(self._options.environment).schedules
+            log.info("Loaded %d schedule definitions from code", len(schedules))
+
     def _take_up(self, news: News) -> None:
-        """Write what was found to the tables, and then say so: who reads the line finds it done."""
+        """Write what was found to the tables, and then say what came of it: who reads the line finds it done."""
         if news.definitions is None:
             self._report(news.problems)
             for problem in news.problems:
@@ -200,7 +207,6 @@ class Daemon:
             self._report([file_problem(Place(definitions.source), str(refusal))])
             log.error("definitions not written: %s", refusal)
         else:
-            log.info("Loaded %d schedule definitions from code", len(definitions.schedules))
             _log_changes(changes)
         self._held = definitions
 

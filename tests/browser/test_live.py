@@ -28,7 +28,9 @@ def signed_in(running, page: Page, wait_until):
     (running.folder / "definitions.py").write_text(DEFINITIONS)
     running.do("migrate")
     running.start("daemon")
-    wait_until(lambda: "Loaded 32 schedule definitions" in running.log("daemon").read_text(), "the definitions load")
+    wait_until(
+        lambda: "definition added schedule=filler-29" in running.log("daemon").read_text(), "the definitions load"
+    )
     running.start("web")
     running.until_it_answers()
     running.sign_in(page)

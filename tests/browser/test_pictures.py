@@ -53,7 +53,10 @@ def busy(running, wait_until):
     (running.folder / "definitions.py").write_text(DEFINITIONS)
     running.do("migrate")
     running.start("daemon")
-    wait_until(lambda: "Loaded 6 schedule definitions" in running.log("daemon").read_text(), "the definitions load")
+    wait_until(
+        lambda: "definition added schedule=quarterly-report" in running.log("daemon").read_text(),
+        "the definitions load",
+    )
     names = ["nightly-invoice-export", "feed-refresh", "hourly-matching", "search-index-rebuild", "daily-full-sync"]
     running.do("schedules", "enable", *names)
     for name in ["nightly-invoice-export"] * 3 + ["feed-refresh"] * 4 + ["search-index-rebuild"] * 3:
