@@ -55,9 +55,9 @@ class StoredSchedule:
 
     definition: Mapping[str, Any]
     fingerprint: str
+    position: int
     enabled: bool
     archived: bool
-    accounted_until: datetime
     next_run_at: datetime | None
 
 
@@ -67,7 +67,12 @@ class StoredJob:
 
     definition: Mapping[str, Any]
     fingerprint: str
+    position: int
     archived: bool
+
+    def is_still(self, job: Job, position: int) -> bool:
+        """Whether the tables hold this job as it is defined, at its place."""
+        return not self.archived and self.position == position and self.fingerprint == version_of(job)[0]
 
 
 def compare(session: Session, definitions: Definitions) -> tuple[Change, ...]:
@@ -87,28 +92,28 @@ def stored_schedules(session: Session) -> dict[str, StoredSchedule]:
             JobSchedule.id,
             JobSchedule.definition,
             JobSchedule.fingerprint,
+            JobSchedule.position,
             JobSchedule.enabled,
             JobSchedule.archived_at,
-            JobSchedule.accounted_until,
             JobSchedule.next_run_at,
         )
     )
     return {
-        id: StoredSchedule(definition, fingerprint, enabled, archived_at is not None, accounted_until, next_run_at)
-        for id, definition, fingerprint, enabled, archived_at, accounted_until, next_run_at in rows
+        id: StoredSchedule(definition, fingerprint, position, enabled, archived_at is not None, next_run_at)
+        for id, definition, fingerprint, position, enabled, archived_at, next_run_at in rows
     }
 
 
 def stored_jobs(session: Session) -> dict[str, StoredJob]:
     """Every job of the tables, archived ones included."""
     rows = session.execute(
-        select(JobRow.name, JobVersion.definition, JobVersion.fingerprint, JobRow.archived_at).join(
+        select(JobRow.name, JobVersion.definition, JobVersion.fingerprint, JobRow.position, JobRow.archived_at).join(
             JobVersion, JobVersion.id == JobRow.version_id
         )
     )
     return {
-        name: StoredJob(definition, fingerprint, archived_at is not None)
-        for name, definition, fingerprint, archived_at in rows
+        name: StoredJob(definition, fingerprint, position, archived_at is not None)
+        for name, definition, fingerprint, position, archived_at in rows
     }
 
 

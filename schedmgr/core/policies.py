@@ -189,7 +189,7 @@ def _missed(facts: Facts, until: datetime, cause: _Cause) -> Iterator[Verdict]:
 
 def _skipped(facts: Facts, missed: _Missed, note: str = "") -> Verdict:
     late = phrases.duration(facts.now - missed.first)
-    grace = f"grace is {phrases.duration(facts.grace)} (the daemon was busy or frozen)"
+    grace = f"grace is {_as_defined(facts.grace)} (the daemon was busy or frozen)"
     if missed.count == 1:
         clause = missed.cause.clause or f"{late} late, {grace}"
         detail = f"Missed: {clause}"
@@ -205,6 +205,11 @@ def _skipped(facts: Facts, missed: _Missed, note: str = "") -> Verdict:
         missed_count=missed.count,
         missed_until=missed.last,
     )
+
+
+def _as_defined(grace: timedelta) -> str:
+    """Seconds, as people write it, unless that is hard to read."""
+    return f"{grace.total_seconds():.0f} s" if grace < timedelta(minutes=2) else phrases.duration(grace)
 
 
 def _made_up(facts: Facts, spans: list[_Missed], on_time: list[datetime]) -> tuple[list[Verdict], list[Verdict]]:

@@ -103,6 +103,9 @@ def _write_jobs(session: Session, definitions: Definitions) -> None:
     stored = comparison.stored_jobs(session)
     versions = _versions(session, definitions.jobs)
     for position, job in enumerate(definitions.jobs):
+        row = stored.get(job.name)
+        if row is not None and row.is_still(job, position):
+            continue
         values = {
             "group": job.group,
             "description": job.description,
@@ -111,7 +114,7 @@ def _write_jobs(session: Session, definitions: Definitions) -> None:
             "position": position,
             "archived_at": None,
         }
-        if job.name in stored:
+        if row is not None:
             session.execute(update(JobRow).where(JobRow.name == job.name).values(values))
         else:
             session.execute(insert(JobRow).values(name=job.name, **values))
@@ -157,7 +160,7 @@ def _write_schedules(session: Session, definitions: Definitions, stored: Mapping
         elif row.fingerprint != values["fingerprint"]:
             changed = values | {"changed_at": session.now()}
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(changed))
-        else:
+        elif row.position != position:
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(position=position))
 
 
