@@ -97,8 +97,10 @@ def cancel(session: Session, run_id: int, by: Requester) -> RunStatus:
     Raises Refused if it has ended.
     """
     status = _status(session, run_id)
+    attempt = session.scalar(select(JobRun.attempt).where(JobRun.id == run_id))
+    before = "it started" if attempt == 1 else f"attempt {attempt} started"
     if status is RunStatus.QUEUED and transitions.cancel_queued(
-        session, run_id, session.now(), f"cancelled by {by.who} before it started"
+        session, run_id, session.now(), f"cancelled by {by.who} before {before}"
     ):
         succession.ended(session, run_id, RunStatus.CANCELLED)
         audit.note(session, by, "cancel", f"cancelled run {run_id}", run_id=run_id)
@@ -184,8 +186,7 @@ def is_paused(session: Session) -> bool:
 
 def no_such(thing: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that nothing has, with the nearest that something has."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"No {thing} has the name {name}." + (f" Nearest: {near[0]}." if near else "")
+    return f"No {thing} has the name {name}. {_nearest(thing, name, known)}"
 
 
 def _locked_schedule(session: Session, schedule_id: str) -> ScheduleState:
@@ -200,8 +201,13 @@ def _locked_schedule(session: Session, schedule_id: str) -> ScheduleState:
 
 def no_such_schedule(session: Session, schedule_id: str) -> str:
     """The sentence for an id that no schedule has, with the nearest that one has."""
-    near = difflib.get_close_matches(schedule_id, list(session.scalars(select(JobSchedule.id))), n=1)
-    return f"No schedule has the id {schedule_id}." + (f" Nearest: {near[0]}." if near else "")
+    known = session.scalars(select(JobSchedule.id))
+    return f"No schedule has the id {schedule_id}. {_nearest('schedule', schedule_id, known)}"
+
+
+def _nearest(thing: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"Nearest: {near[0]}." if near else f"All of them: schedmgr {thing}s list"
 
 
 def _firing_of(session: Session, schedule_id: str, request_key: str) -> Enqueued | None:

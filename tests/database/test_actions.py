@@ -233,6 +233,13 @@ def test_an_unknown_job_is_named_with_the_nearest(synced, act):
         act(actions.run_job, "metch", ANN)
 
 
+def test_where_nothing_is_near_an_unknown_name_it_is_said_how_to_see_all(synced, act):
+    with pytest.raises(NotFound, match=r"^No job has the name zzz\. All of them: schedmgr jobs list$"):
+        act(actions.run_job, "zzz", ANN)
+    with pytest.raises(NotFound, match=r"^No schedule has the id zzz\. All of them: schedmgr schedules list$"):
+        act(actions.enable, "zzz", ANN)
+
+
 # Cancel and retry
 
 
@@ -246,6 +253,13 @@ def test_a_waiting_run_is_cancelled_at_once(synced, act, audit):
         "cancelled by web:ann before it started",
     )
     assert audit()[-1][:3] == ("web:ann", "cancel", f"cancelled run {run_id}")
+
+
+def test_a_run_that_waits_for_another_attempt_is_not_said_to_have_never_started(synced, act):
+    run_id, _ = act(actions.run_now, "feeds", ANN).job_run_ids
+    synced.sql("UPDATE job_run SET attempt = 2 WHERE id = :id", id=run_id)
+    act(actions.cancel, run_id, ANN)
+    assert synced.runs()[0].error == "cancelled by web:ann before attempt 2 started"
 
 
 def test_a_running_one_is_asked_to_stop_once(synced, act, audit):
