@@ -222,7 +222,8 @@ class _Reader:
 
     def database_url(self) -> str:
         url = self.text("DATABASE_URL") or "sqlite:///schedmgr.db"
-        if not url.startswith("sqlite:///"):
+        path = url.removeprefix("sqlite:///")
+        if not url.startswith("sqlite:///") or path in ("", ":memory:") or "?" in path:
             shown = mask_url(url)
             self.problems.append(
                 f"DATABASE_URL: {shown!r} is not allowed. Allowed is sqlite:///PATH, such as sqlite:///schedmgr.db."

@@ -96,6 +96,12 @@ def test_a_database_that_is_not_supported_is_named_without_its_password(load):
     assert "postgresql://ann:****@db/app" in problem
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"])
+def test_a_database_that_several_processes_cannot_share_is_refused(load, url):
+    (problem,) = problems(load, DATABASE_URL=url)
+    assert problem == f"DATABASE_URL: '{url}' is not allowed. Allowed is sqlite:///PATH, such as sqlite:///schedmgr.db."
+
+
 def test_moving_the_clock_is_refused_in_production(load):
     (problem,) = problems(load, APP_ENV="production", SCHEDMGR_TEST_CLOCK="/tmp/clock")
     assert "refused in production" in problem
