@@ -1,5 +1,6 @@
 """The verdicts behind `schedmgr health`, /readyz, banners and metrics: facts in, judgement out."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ ANSWER_WITHIN = 5.0  # seconds that the database has
 LEAST_SUCCESS = 90.0  # percent
 RUNS_FOR_A_RATE = 10
 CLOCK_TOLERANCE = 5.0  # seconds
+LEAST_DISK = 1024 * 1024  # bytes, below which writes may fail
 
 
 class Status(StrEnum):
@@ -91,7 +93,7 @@ def _ask(database: Database, max_age: timedelta) -> Health:
         if problem := migrate.problem_with(migrate.revision(database)):
             return unanswered(problem)
         with database.read() as session:
-            facts = vitals(session)
+            facts = replace(vitals(session), disk_free=_disk_free(database))
         if judge(facts, max_age).status is not Status.OK:
             facts = replace(facts, file_held_by=_hanging_writer(database))
         return judge(facts, max_age)
@@ -102,8 +104,22 @@ def _ask(database: Database, max_age: timedelta) -> Health:
 
 
 def _hanging_writer(database: Database) -> str | None:
+    file = _file_of(database)
+    return None if file is None else hanging_writer(file)
+
+
+def _disk_free(database: Database) -> int | None:
+    file = _file_of(database)
+    try:
+        return None if file is None else shutil.disk_usage(file).free
+    except OSError:
+        return None
+
+
+def _file_of(database: Database) -> Path | None:
+    """The file that holds all of it, on SQLite."""
     url = make_url(database.url)
-    return hanging_writer(Path(url.database)) if url.get_backend_name() == "sqlite" and url.database else None
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def judge(facts: Vitals, max_age: timedelta = MAX_AGE) -> Health:
@@ -128,7 +144,8 @@ def _daemon(facts: Vitals, max_age: timedelta) -> Check:
     silence = max(facts.now - last.beat_at, timedelta(0))
     status = _by_age(silence, max_age)
     if status is Status.OK:
-        return Check("daemon", status, f"The daemon on {last.host} beat {phrases.duration(silence)} ago.")
+        did = "was stopped" if last.stopped_at else "beat"
+        return Check("daemon", status, f"The daemon on {last.host} {did} {phrases.duration(silence)} ago.")
     did = "was stopped" if last.stopped_at else "beat last"
     return Check(
         "daemon",
@@ -153,6 +170,15 @@ def _due(facts: Vitals, max_age: timedelta) -> Check:
         status,
         f"{oldest.schedule_id} was due {phrases.duration(waited)} ago, at "
         f"{phrases.clock_time(oldest.due_at, near=facts.now)} UTC, and nothing has decided it.{mend}",
+    )
+
+
+def _disk(facts: Vitals, max_age: timedelta) -> Check | None:
+    if facts.disk_free is None or facts.disk_free >= LEAST_DISK:
+        return None
+    left = f"{facts.disk_free // 1024:,} KiB"
+    return Check(
+        "disk", Status.CRITICAL, f"The disk of the database file is full ({left} left): nothing is decided. Make room."
     )
 
 
@@ -281,6 +307,7 @@ _QUESTIONS: tuple[Callable[[Vitals, timedelta], Check | None], ...] = (
     _database,
     _daemon,
     _due,
+    _disk,
     _file,
     _stale,
     _workers,

@@ -132,6 +132,7 @@ class Vitals:
     paused: Paused | None = None
     in_force: InForce | None = None
     """The definitions that the tables hold; None before the first sync."""
+    disk_free: int | None = None  # bytes on the disk of the database's file
     file_held_by: str | None = None
     """The process that keeps all others from writing, in words; found out only where something is wrong."""
 

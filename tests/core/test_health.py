@@ -123,6 +123,18 @@ def test_a_killed_daemon_whose_successor_runs_on_the_same_host_is_not_stale():
     assert told(facts(successor, killed)) == (Status.OK, [])
 
 
+def test_a_daemon_that_was_just_stopped_is_not_said_to_beat():
+    assert sentence(facts(daemon(stopped_at=NOW - seconds(3))), "daemon") == "The daemon on app-1 was stopped 3 s ago."
+
+
+@pytest.mark.parametrize(
+    ("free", "status"), [(None, Status.OK), (1024 * 1024, Status.OK), (1024 * 1024 - 1, Status.CRITICAL)]
+)
+def test_a_full_disk_is_critical_and_named_before_the_daemon_that_waits_for_it(free, status):
+    assert judge(facts(disk_free=free)).status is status
+    assert told(facts(daemon(silent=90), disk_free=0)) == (Status.CRITICAL, ["disk", "daemon"])
+
+
 def test_runs_that_wait_without_a_worker_are_a_warning():
     waiting = Queue(waiting=5, longest_waiting_since=NOW - seconds(240))
     assert told(facts(daemon(concurrency=0), queue=waiting)) == (Status.WARNING, ["workers"])
@@ -340,4 +352,6 @@ def test_a_process_that_keeps_the_file_from_all_others_is_named(installation, cl
 
 def test_a_check_of_a_migrated_database_with_a_daemon_is_ok(installation):
     installation.start_daemon()
-    assert health.check(installation.database).status is Status.OK
+    verdict = health.check(installation.database)
+    assert verdict.status is Status.OK
+    assert verdict.facts.disk_free > 0
