@@ -139,17 +139,7 @@ def _explained(error: DBAPIError, url: str) -> Exception:
             f"Another process has held the database file {mask_url(url)} for over {BUSY_TIMEOUT:.0f} s. "
             "Look for a stopped or hanging schedmgr or sqlite3 process that has it open."
         )
-    if name.startswith(
-        (
-            "SQLITE_CANTOPEN",
-            "SQLITE_READONLY",
-            "SQLITE_IOERR",
-            "SQLITE_FULL",
-            "SQLITE_PERM",
-            "SQLITE_NOTADB",
-            "SQLITE_CORRUPT",
-        )
-    ):
+    if name.startswith(UNUSABLE):
         return DatabaseUnavailable(
             f"The database {mask_url(url)} cannot be used: {cause}. Check the path and its disk."
         )
