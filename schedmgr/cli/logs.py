@@ -46,7 +46,7 @@ class JsonLines(logging.Formatter):
         own = {"time": _time(record), "level": record.levelname.lower(), "event": event, "logger": record.name}
         if record.exc_info:
             own["exception"] = self.formatException(record.exc_info)
-        return json.dumps(facts | own, ensure_ascii=False)
+        return json.dumps({**own, **facts, **own}, ensure_ascii=False)  # ours first, and whatever a fact is called
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -51,6 +51,10 @@ def test_a_json_line_without_facts_is_its_event():
     assert line["event"] == "Loaded 4 schedule definitions from code"
 
 
+def test_a_json_line_begins_with_when_and_what():
+    assert list(json.loads(JsonLines().format(record(*FIRING))))[:3] == ["time", "level", "event"]
+
+
 def test_a_fact_cannot_take_the_place_of_a_line_s_own_fields():
     assert json.loads(JsonLines().format(record("x level=fine time=never")))["level"] == "info"
 
