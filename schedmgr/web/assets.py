@@ -31,10 +31,13 @@ class Assets:
 
     def find(self, name: str) -> Asset | None:
         """The file of that name, a path below the folder; None if there is none."""
-        file = (self._folder / name.lstrip("/")).resolve()
-        if not file.is_relative_to(self._folder) or not file.is_file():
+        try:
+            file = (self._folder / name.lstrip("/")).resolve()
+            if not file.is_relative_to(self._folder) or not file.is_file():
+                return None
+            found = file.stat()
+        except (OSError, ValueError):  # no file system holds such a name: too long, or with a zero byte
             return None
-        found = file.stat()
         state = (found.st_mtime_ns, found.st_size)
         with self._lock:
             kept = self._kept.get(name)

@@ -3,11 +3,16 @@
 import logging
 import secrets
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from litestar import Request, Response
 from litestar.enums import MediaType
-from litestar.exceptions import HTTPException, NotAuthorizedException, PermissionDeniedException
+from litestar.exceptions import (
+    HTTPException,
+    NotAuthorizedException,
+    PermissionDeniedException,
+    ValidationException,
+)
 from litestar.response import Redirect
 from litestar.status_codes import (
     HTTP_400_BAD_REQUEST,
@@ -60,7 +65,8 @@ def http(request: AnyRequest, error: HTTPException) -> Response[Any]:
         return _answer(request, HTTP_403_FORBIDDEN, "The page was too old", text)
     if error.status_code == HTTP_403_FORBIDDEN:
         return _answer(request, HTTP_403_FORBIDDEN, _TITLES[HTTP_403_FORBIDDEN], error.detail)
-    if error.status_code == HTTP_404_NOT_FOUND:
+    # A form's fields are read one by one, so what does not validate is a part of the address.
+    if error.status_code == HTTP_404_NOT_FOUND or isinstance(error, ValidationException):
         return _answer(request, HTTP_404_NOT_FOUND, "Not found", "There is no page at this address.")
     if error.status_code >= HTTP_500_INTERNAL_SERVER_ERROR:
         return unexpected(request, error)
@@ -71,7 +77,7 @@ def http(request: AnyRequest, error: HTTPException) -> Response[Any]:
 def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     """A bug of ours: the reader gets the number under which the log has the rest."""
     number = secrets.token_hex(3)
-    log.error("request failed id=%s method=%s path=%s", number, request.method, request.url.path, exc_info=error)
+    log.error("request failed id=%s method=%s path=%s", number, request.method, quote(request.url.path), exc_info=error)
     text = f"It is logged as {number}. Schedules are not affected."
     return _answer(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something broke on our side", text)
 

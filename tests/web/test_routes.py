@@ -144,9 +144,10 @@ def test_an_asset_named_by_its_version_is_kept_for_a_year_and_any_other_is_asked
 
 
 OUTSIDE = ["/static/../pyproject.toml", "/static/..%2fpyproject.toml", "/static/%2e%2e/setup", "/static//etc/passwd"]
+IMPOSSIBLE = ["/static/app.css%00", "/static/" + "a" * 5000, "/static/" + "a/" * 3000]
 
 
-@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("path", OUTSIDE + IMPOSSIBLE)
 def test_nothing_outside_the_static_folder_is_served(browser, path):
     assert browser(None).get(path).status_code == 404
 
@@ -156,6 +157,19 @@ def test_an_unknown_run_and_schedule_say_so_and_name_the_nearest(operator, with_
     missing = operator.get("/admin/schedules/nightli")
     assert missing.status_code == 404
     assert "No schedule has the id nightli. Nearest: nightly." in missing.text
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30])
+def test_a_number_that_no_run_can_have_is_not_found(operator, number):
+    assert operator.get(f"/admin/jobs/{number}").status_code == 404
+    assert operator.get(f"/admin/jobs/{number}/output").status_code == 404
+    assert operator.press(f"/admin/jobs/{number}/cancel").status_code == 404
+
+
+def test_an_address_with_control_characters_cannot_write_a_line_of_the_log(operator, installation, caplog):
+    installation.sql("DROP TABLE job_schedule")
+    assert operator.get("/admin/schedules/x%0aINFO%20forged%1b[31m/history").status_code == 500
+    assert "path=/admin/schedules/x%0AINFO%20forged%1B%5B31m/history" in caplog.text
 
 
 def test_a_form_of_megabytes_is_refused(operator):

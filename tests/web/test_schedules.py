@@ -245,6 +245,7 @@ def test_a_pause_shows_on_every_page_with_its_reason_and_its_end(three, operator
         ({"reason": " "}, "A pause needs a reason"),
         ({"reason": "x", "until": "2020-01-01T00:00"}, "which has passed"),
         ({"reason": "x", "until": "soon"}, "is no time"),
+        ({"reason": "x", "until": "0001-01-01T00:00+23:59"}, "is no time"),
     ],
 )
 def test_a_pause_that_cannot_be_comes_back_with_what_was_typed(three, operator, fields, said):

@@ -1,9 +1,9 @@
 """One job run: its page, its head and output as they come, cancel and retry."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.params import FromPath
+from litestar.params import PathParameter
 from litestar.response import Stream
 
 from schedmgr.core import actions
@@ -18,10 +18,13 @@ from schedmgr.web.live import Part, Reading
 from schedmgr.web.site import Form, Visit, in_thread
 from schedmgr.web.views import ConfirmPage, Question, RunHead, RunPage
 
+RunId = Annotated[int, PathParameter(le=2**63 - 1)]
+"""The number of a run, as far as a database can hold one."""
+
 
 @get("/admin/jobs/{run_id:int}", guards=[viewers])
 @in_thread
-def run(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def run(request: Visit, run_id: RunId) -> Response[Any]:
     """The page of a run."""
     reading, detail = request.site.live.reading(), _detail(request, run_id)
     attempt = run_detail.shown_attempt(detail, request.number("attempt"))
@@ -38,7 +41,7 @@ def run(request: Visit, run_id: FromPath[int]) -> Response[Any]:
 
 @get("/admin/jobs/{run_id:int}/head", guards=[viewers])
 @in_thread
-def head(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def head(request: Visit, run_id: RunId) -> Response[Any]:
     """All that lives on the page but the output."""
     reading, detail = request.site.live.reading(), _detail(request, run_id)
     attempt = run_detail.shown_attempt(detail, request.number("attempt"))
@@ -48,7 +51,7 @@ def head(request: Visit, run_id: FromPath[int]) -> Response[Any]:
 
 @get("/admin/jobs/{run_id:int}/output", guards=[viewers])
 @in_thread
-def lines(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def lines(request: Visit, run_id: RunId) -> Response[Any]:
     """Lines of an attempt: after a point (`after`), before a line (`before`), or the newest."""
     reading = request.site.live.reading()
     attempt = request.number("attempt") or 1
@@ -69,7 +72,7 @@ def lines(request: Visit, run_id: FromPath[int]) -> Response[Any]:
 
 @get("/admin/jobs/{run_id:int}/output.txt", guards=[viewers])
 @in_thread
-def download(request: Visit, run_id: FromPath[int]) -> Stream:
+def download(request: Visit, run_id: RunId) -> Stream:
     """All the output that was kept, as a file."""
     detail = _detail(request, run_id)
     attempt = run_detail.shown_attempt(detail, request.number("attempt"))
@@ -83,14 +86,14 @@ def download(request: Visit, run_id: FromPath[int]) -> Stream:
 
 @get("/admin/jobs/{run_id:int}/cancel", guards=[operators])
 @in_thread
-def ask_cancel(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def ask_cancel(request: Visit, run_id: RunId) -> Response[Any]:
     """What the dialog asks before a run is cancelled, as a page."""
     return _asked(request, run_id, "cancel", run_detail.ask_cancel(_detail(request, run_id).run))
 
 
 @post("/admin/jobs/{run_id:int}/cancel", guards=[operators])
 @in_thread
-def cancel(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def cancel(request: Visit, run_id: RunId) -> Response[Any]:
     """Cancel a run, or ask it to stop."""
     status = request.site.database.transact(lambda session: actions.cancel(session, run_id, request.requester))
     said = "is cancelled" if status is RunStatus.CANCELLED else "is asked to stop"
@@ -99,14 +102,14 @@ def cancel(request: Visit, run_id: FromPath[int]) -> Response[Any]:
 
 @get("/admin/jobs/{run_id:int}/retry", guards=[operators])
 @in_thread
-def ask_retry(request: Visit, run_id: FromPath[int]) -> Response[Any]:
+def ask_retry(request: Visit, run_id: RunId) -> Response[Any]:
     """What the dialog asks in production before a run is retried, as a page."""
     return _asked(request, run_id, "retry", run_detail.ask_retry(_detail(request, run_id).run))
 
 
 @post("/admin/jobs/{run_id:int}/retry", guards=[operators])
 @in_thread
-def retry(request: Visit, run_id: FromPath[int], data: Form) -> Response[Any]:
+def retry(request: Visit, run_id: RunId, data: Form) -> Response[Any]:
     """Run an ended run's job again, as a new run."""
     key = request.key_of(data, f"retry {run_id}")
     new = request.site.database.transact(lambda session: actions.retry(session, run_id, request.requester, key))
