@@ -58,6 +58,7 @@ class Daemon:
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
         self._news: News | None = None
         self._held: Definitions | None = None
+        self._problems: tuple[Problem, ...] = ()  # of the definitions that were found last
 
     @property
     def process_id(self) -> str:
@@ -96,6 +97,8 @@ class Daemon:
                 concurrency=self._options.concurrency,
             )
             processes.hold_definitions(session, process, self._held, session.now())
+            if self._problems:
+                processes.report_errors(session, process, self._problems)
             return process, session.now()
 
         self._process, self._beat_at = self._database.transact(register)
@@ -207,10 +210,12 @@ class Daemon:
             self._report([file_problem(Place(definitions.source), str(refusal))])
             log.error("definitions not written: %s", refusal)
         else:
+            self._problems = ()
             _log_changes(changes)
         self._held = definitions
 
     def _report(self, problems: Sequence[Problem]) -> None:
+        self._problems = tuple(problems)
         self._database.transact(lambda session: processes.report_errors(session, self._living(), problems))
 
     def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> tuple[Change, ...]:

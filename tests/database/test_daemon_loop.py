@@ -6,8 +6,10 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from schedmgr.daemon.loop import Daemon, DaemonOptions
+from schedmgr.database.models import Process
 
 PATIENCE = 30.0  # seconds
 
@@ -50,6 +52,18 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < limit, "it did not come true"
         threading.Event().wait(0.02)
+
+
+def test_what_is_wrong_with_the_definitions_is_still_told_after_a_silence(looping, database, clock, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "definitions.py").write_text("jobs = [\n")
+    looping()
+    wait_until(lambda: "definitions invalid" in caplog.text)
+    clock.move(minutes=2)
+    wait_until(lambda: caplog.text.count("daemon started") == 2)
+    with database.read() as session:
+        newest = select(Process.definitions_errors).order_by(Process.started_at.desc()).limit(1)
+        assert "not valid Python" in str(session.scalar(newest))
 
 
 def test_definitions_that_could_not_be_written_are_written_once_the_database_is_back(
