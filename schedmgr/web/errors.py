@@ -61,8 +61,7 @@ def http(request: AnyRequest, error: HTTPException) -> Response[Any]:
     if isinstance(error, NotAuthorizedException):
         return _sign_in(request, error.detail)
     if isinstance(error, PermissionDeniedException) and error.detail == CSRF_FAILED:
-        text = "This page was older than your sign-in, so nothing was done. Load it again and press once more."
-        return _answer(request, HTTP_403_FORBIDDEN, "The page was too old", text)
+        return _refused_form(request)
     if error.status_code == HTTP_403_FORBIDDEN:
         return _answer(request, HTTP_403_FORBIDDEN, _TITLES[HTTP_403_FORBIDDEN], error.detail)
     # A form's fields are read one by one, so what does not validate is a part of the address.
@@ -80,6 +79,19 @@ def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
     log.error("request failed id=%s method=%s path=%s", number, request.method, quote(request.url.path), exc_info=error)
     text = f"It is logged as {number}. Schedules are not affected."
     return _answer(request, HTTP_500_INTERNAL_SERVER_ERROR, "Something broke on our side", text)
+
+
+def _refused_form(request: AnyRequest) -> Response[Any]:
+    """A form without the token of its page, or without the cookie that the token is held against."""
+    site: Site = request.app.state.site
+    if csrf_cookie(site) in request.cookies:
+        text = "This page was older than your sign-in, so nothing was done. Load it again and press once more."
+        return _answer(request, HTTP_403_FORBIDDEN, "The page was too old", text)
+    mend = "Let this address set cookies, and load the page again."
+    if site.is_secure and request.url.scheme != "https":
+        mend = "In production cookies go over https:// only: open the page by its https:// address."
+    text = f"Your browser sent no cookie, so nothing was done. {mend}"
+    return _answer(request, HTTP_403_FORBIDDEN, "No cookie", text)
 
 
 def _sign_in(request: AnyRequest, detail: str) -> Response[Any]:

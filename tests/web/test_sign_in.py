@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
+from litestar.testing import TestClient
 
 from schedmgr.core import accounts
 from schedmgr.core.audit import Requester
+from schedmgr.settings import Settings
 from schedmgr.vocabulary import Role
+from schedmgr.web.app import create_app
 from schedmgr.web.auth import SESSION_COOKIE
-from tests.web.conftest import PASSWORD, audit_of
+from tests.web.conftest import PASSWORD, SECRET, audit_of
 
 SYSTEM = Requester("cli:ann@desk", "command line")
 
@@ -119,6 +122,23 @@ def test_a_removed_user_is_out_with_the_next_second(browser, database, monotonic
     assert person.get("/admin/schedules").status_code == 303
 
 
+def change_password(session):
+    accounts.set_password(session, "operator", accounts.hashed("another long password"), SYSTEM)
+
+
+def remove(session):
+    accounts.remove_user(session, "operator", SYSTEM)
+
+
+@pytest.mark.parametrize(("end", "said"), [(change_password, "password changed"), (remove, "user was removed")])
+def test_the_form_says_why_a_session_ended(browser, database, monotonic, end, said):
+    person = browser("operator")
+    database.transact(end)
+    monotonic.move(1)
+    assert f"You were signed out because the {said}." in person.get("/login").text
+    assert "You were signed out" not in browser(None).get("/login").text
+
+
 def test_a_role_that_was_taken_away_holds_no_longer_than_a_second(browser, database, monotonic, installation):
     person = browser("operator")
     database.transact(lambda session: accounts.set_role(session, "operator", Role.VIEWER, SYSTEM))
@@ -175,6 +195,22 @@ def test_a_form_without_its_token_does_nothing(browser, database):
     answer = person.client.post("/admin/pause", data={"reason": "no token"})
     assert answer.status_code == 403
     assert not [entry for entry in audit_of(database) if entry[1] == "pause"]
+
+
+def test_a_browser_that_sends_no_cookie_is_told_so(browser):
+    stranger = browser(None)
+    answer = stranger.client.post("/login", data={"username": "viewer", "password": PASSWORD, "_csrf_token": "x"})
+    assert answer.status_code == 403
+    assert "Your browser sent no cookie, so nothing was done. Let this address set cookies" in answer.text
+
+
+def test_in_production_who_comes_without_https_is_told_why_no_cookie_came(database, settings, tmp_path):
+    production = Settings.load({"DATABASE_URL": settings.database_url, "APP_ENV": "production"}, tmp_path)
+    client = TestClient(create_app(production, database, secret=SECRET), base_url="http://schedules.example")
+    client.get("/login")
+    answer = client.post("/login", data={"username": "viewer", "password": PASSWORD, "_csrf_token": "x"})
+    assert answer.status_code == 403
+    assert "cookies go over https:// only" in answer.text
 
 
 def test_a_token_of_another_browser_does_not_help(browser):

@@ -10,6 +10,7 @@ from litestar.response import Redirect
 from schedmgr import clock
 from schedmgr.core import accounts
 from schedmgr.core.audit import Requester
+from schedmgr.core.queries import sessions
 from schedmgr.database.engine import Session
 from schedmgr.errors import NotFound
 from schedmgr.web.auth import SESSION_COOKIE, session_id_of, session_token
@@ -24,6 +25,10 @@ LONGEST_NAME = 100
 THEME_KEPT = 400 * 24 * 3600  # seconds
 
 WRONG = "Wrong user name or password. After 5 wrong tries, each further try waits longer."
+ENDED = {
+    "password changed": "You were signed out because the password changed.",
+    "user removed": "You were signed out because the user was removed.",
+}
 USED_UP = "This sign-in link was used or has expired. Sign in with your password."
 
 
@@ -41,7 +46,7 @@ def login(request: Visit) -> Response[Any]:
         return _by_link(request, token)
     if request.user is not None:
         return Redirect(request.site.prefix + (own_path(request.asked("next")) or HOME), status_code=303)
-    return _form(request, 200, next_url=request.asked("next"))
+    return _form(request, 200, error=_why_ended(request), next_url=request.asked("next"))
 
 
 @post("/login")
@@ -87,6 +92,15 @@ def theme(request: Visit, data: Form) -> Response[Any]:
     )
     answer.set_cookie(request.site.cookie(THEME_COOKIE, chosen if chosen in THEMES else "", THEME_KEPT))
     return answer
+
+
+def _why_ended(request: Visit) -> str:
+    """Why the session of this browser's cookie was ended by somebody else; "" where it was not."""
+    session_id = session_id_of(request.site.keys, request.cookies.get(SESSION_COOKIE))
+    if session_id is None:
+        return ""
+    word = request.site.live.ask(("ended", session_id), lambda session: sessions.why_ended(session, session_id))
+    return ENDED.get(word or "", "")
 
 
 def _by_link(request: Visit, token: str) -> Response[Any]:
