@@ -123,9 +123,14 @@ def exact(at: datetime, zone: str = "UTC") -> str:
 
 
 def local_time(at: datetime, zone: str) -> tuple[str, str]:
-    """The time of day in `zone` and that zone's name at the instant: ("02:30", "CEST"); UTC if no such zone exists."""
-    there = _in_zone(at, zone) or at.astimezone(UTC)
-    return f"{there:%H:%M}", there.tzname() or zone
+    """The time of day in `zone` and that zone's name at the instant: ("02:30", "CEST"); UTC if no such zone exists.
+
+    It stands beside a time in UTC, so it names its day where that is another one: ("Thu 20:30", "EDT").
+    """
+    utc = at.astimezone(UTC)
+    there = _in_zone(at, zone) or utc
+    its_day = "" if there.date() == utc.date() else f"{WEEKDAYS[there.weekday()]} "
+    return f"{its_day}{there:%H:%M}", there.tzname() or zone
 
 
 def _in_zone(at: datetime, zone: str) -> datetime | None:

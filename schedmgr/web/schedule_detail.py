@@ -6,7 +6,7 @@ from itertools import islice
 from urllib.parse import urlencode
 
 from schedmgr.core import cron, phrases
-from schedmgr.core.queries.firings import FiringFacts, Show
+from schedmgr.core.queries.firings import RECENT, FiringFacts, Show
 from schedmgr.core.queries.schedules import HistoryPage, Rules
 from schedmgr.core.queries.snapshot import ScheduleFacts
 from schedmgr.core.timetable import Timetable
@@ -144,7 +144,8 @@ def _banners(schedule: ScheduleFacts, firings: Sequence[FiringFacts]) -> Iterato
 def _failing(firings: Sequence[FiringFacts], count: int) -> Banner:
     newest = next(firing for firing in firings if firing.has_failed)
     success = next((firing for firing in firings if firing.outcome is RunStatus.SUCCEEDED), None)
-    last = f"Last success: {phrases.iso(success.decided_at)}." if success else "No success among the last 24 firings."
+    among = "its firings" if len(firings) < RECENT else f"the last {RECENT} firings"
+    last = f"Last success: {phrases.iso(success.decided_at)}." if success else f"No success among {among}."
     ended = outcomes.note(newest)
     ended_so = f" It ended with: {ended}." if ended else ""
     title = "The last run failed" if count == 1 else f"The last {count} runs failed"

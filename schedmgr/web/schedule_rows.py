@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from schedmgr.core import cron, phrases
 from schedmgr.core.queries.snapshot import JobFacts, ScheduleFacts, Snapshot, UnfinishedRun
-from schedmgr.vocabulary import ExecutionMode, Role, RunStatus
+from schedmgr.vocabulary import ExecutionMode, Overlap, Role, RunStatus
 from schedmgr.web import outcomes, trouble
 from schedmgr.web.views import (
     Action,
@@ -25,10 +25,17 @@ from schedmgr.web.views import (
 STATES = {
     "all": "All",
     "attention": "Needs attention",
+    "missed": "Missed",
     "running": "Running",
     "off": "Off",
     "archived": "Archived",
 }
+_BESIDE_IT = {
+    Overlap.SKIP: "Scheduled firings would skip; this one starts beside it.",
+    Overlap.QUEUE: "Scheduled firings would wait; this one starts beside it.",
+    Overlap.ALLOW: "This one starts beside it.",
+}
+_SHOWN_IF_ANY = {"missed", "archived"}
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -59,6 +66,7 @@ def basis(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.unfinished,
         snapshot.pause is None,
         bool(snapshot.places),
+        snapshot.missings.schedule_ids,
         [schedule.id for schedule in trouble.overdue(snapshot)],
         [schedule.id for schedule in snapshot.schedules if trouble.is_repaired(schedule, snapshot.now)],
     )
@@ -88,11 +96,13 @@ class RowBuilder:
     def states(self, schedule: ScheduleFacts) -> set[str]:
         """Under which tabs it stands.  "All" has the archived ones too, last."""
         states = {"all"}
+        if schedule.id in self.snapshot.missings.schedule_ids:
+            states.add("missed")
         if schedule.archived_at is not None:
             return states | {"archived"}
         if trouble.needs_attention(self.snapshot, schedule):
             states.add("attention")
-        if self._going.get(schedule.id):
+        if self._running(schedule):
             states.add("running")
         if not schedule.enabled:
             states.add("off")
@@ -156,9 +166,7 @@ class RowBuilder:
             said.append(f"The next scheduled run ({due} UTC) is not changed.")
         if running := self._running(schedule):
             began = min(run.started_at or run.queued_at for run in running)
-            said.append(
-                f"A run from {began:%H:%M} UTC is still going. Scheduled firings would skip; this one starts beside it."
-            )
+            said.append(f"A run from {began:%H:%M} UTC is still going. {_BESIDE_IT[schedule.overlap]}")
         if not schedule.enabled:
             said.append("The schedule stays off.")
         if self.snapshot.pause is not None:
@@ -234,7 +242,7 @@ def _tabs(counts: Counter[str], current: str) -> tuple[Tab, ...]:
     return tuple(
         Tab("" if state == "all" else state, label, counts[state], state == current, is_bad=state == "attention")
         for state, label in STATES.items()
-        if counts[state] or state == current or state != "archived"
+        if counts[state] or state == current or state not in _SHOWN_IF_ANY
     )
 
 

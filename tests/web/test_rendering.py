@@ -56,6 +56,11 @@ def test_an_instant_in_a_zone_that_no_longer_exists_is_said_in_utc() -> None:
     assert rendering.local_time(INSTANT, "Mars/Olympus") == ("00:30", "UTC")
 
 
+def test_a_local_time_of_another_day_names_its_day() -> None:
+    assert rendering.local_time(INSTANT, "Europe/Berlin") == ("02:30", "CEST")
+    assert rendering.local_time(INSTANT, "America/New_York") == ("Thu 20:30", "EDT")
+
+
 def test_a_time_element_holds_the_machine_form_the_exact_one_and_one_to_read_without_scripts() -> None:
     assert rendering.instant(INSTANT, "next", css="next", grace=60) == (
         '<time class="next" datetime="2026-10-23T00:30:00Z" data-how="next" '

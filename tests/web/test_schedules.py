@@ -120,6 +120,28 @@ def test_the_list_can_be_filtered_by_its_address(three, operator, rows_in, query
     assert sorted(rows_in(operator.get(f"/admin/schedules?{query}").text, "row")) == found
 
 
+def test_a_schedule_whose_run_waits_in_the_queue_does_not_run(three, installation, operator, rows_in):
+    installation.run_now("nightly")
+    assert rows_in(operator.get("/admin/schedules?state=running").text, "row") == []
+
+
+@pytest.mark.parametrize(
+    ("overlap", "said"),
+    [
+        ("skip", "Scheduled firings would skip; this one starts beside it."),
+        ("queue", "Scheduled firings would wait; this one starts beside it."),
+        ("allow", "is still going. This one starts beside it."),
+    ],
+)
+def test_the_question_beside_a_run_that_goes_says_what_the_schedule_itself_would_do(
+    three, installation, operator, overlap, said
+):
+    installation.run_now("nightly")
+    installation.sql("UPDATE job_run SET status = 'RUNNING', started_at = queued_at")
+    installation.sql("UPDATE job_schedule SET overlap = :overlap WHERE id = 'nightly'", overlap=overlap)
+    assert said in operator.get("/admin/schedules/nightly/run").text
+
+
 def test_the_counts_of_the_tabs_follow_the_search(three, operator):
     tabs = operator.get("/admin/schedules/rows?q=one").text
     assert re.search(r'<a href="/admin/schedules\?q=one"[^>]*>All <span class="n ">1</span>', tabs)
@@ -269,6 +291,17 @@ def test_missed_runs_of_the_last_day_are_counted(three, installation, operator, 
     page = operator.get("/admin/schedules").text
     assert "missed" in banner_keys(page)
     assert "In the last 24 hours: 8 missed runs on 1 schedule." in page
+
+
+def test_the_missed_runs_lead_to_the_schedules_that_missed_some_although_they_fire_again(
+    three, installation, operator, clock, rows_in
+):
+    miss(installation, clock)
+    installation.run_now("feed-refresh")
+    installation.sql("UPDATE job_run SET status = 'SUCCEEDED', started_at = queued_at, finished_at = queued_at")
+    page = operator.get("/admin/schedules").text
+    assert 'href="/admin/schedules?state=missed">Show the missed runs' in page
+    assert rows_in(operator.get("/admin/schedules?state=missed").text, "row") == ["feed-refresh"]
 
 
 def test_no_daemon_yet(installation, operator):

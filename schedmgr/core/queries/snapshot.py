@@ -26,7 +26,17 @@ from schedmgr.database.models import (
     ScheduleFiring,
     SchedulePeriod,
 )
-from schedmgr.vocabulary import UNFINISHED, Decision, ExecutionMode, Missed, ProcessRole, Reason, Role, RunStatus
+from schedmgr.vocabulary import (
+    UNFINISHED,
+    Decision,
+    ExecutionMode,
+    Missed,
+    Overlap,
+    ProcessRole,
+    Reason,
+    Role,
+    RunStatus,
+)
 
 LOOK_BACK = timedelta(hours=24)
 FULL_EVERY = timedelta(minutes=5)  # all firings anew: some are pruned, some came to light after others with later ids
@@ -46,6 +56,7 @@ class ScheduleFacts:
     job_group: str | None
     job: str | None
     missed: Missed
+    overlap: Overlap
     grace: int  # seconds
     position: int
     enabled: bool
@@ -100,7 +111,7 @@ class Missings:
     """What was missed and skipped in the last 24 hours by schedules whose policy is to skip."""
 
     runs: int
-    schedules: int
+    schedule_ids: tuple[str, ...]
     counted_at: datetime
 
 
@@ -289,9 +300,8 @@ def _missings(session: Session, now: datetime, marks: Marks, before: Snapshot | 
         kept = before.missings
         if _is_within(kept.counted_at, now, COUNTED_EVERY):
             return kept
-    runs = func.coalesce(func.sum(ScheduleFiring.missed_count), 0)
     counted = session.execute(
-        select(runs, func.count(ScheduleFiring.schedule_id.distinct()))
+        select(ScheduleFiring.schedule_id, func.sum(ScheduleFiring.missed_count))
         .select_from(ScheduleFiring)
         .join(JobSchedule, JobSchedule.id == ScheduleFiring.schedule_id)
         .where(
@@ -300,8 +310,10 @@ def _missings(session: Session, now: datetime, marks: Marks, before: Snapshot | 
             ScheduleFiring.reason.in_([Reason.MISSED_NO_DAEMON, Reason.MISSED_LATE]),
             JobSchedule.missed == Missed.SKIP,
         )
-    ).one()
-    return Missings(int(counted[0]), int(counted[1]), now)
+        .group_by(ScheduleFiring.schedule_id)
+        .order_by(ScheduleFiring.schedule_id)
+    ).all()
+    return Missings(sum(int(runs) for _, runs in counted), tuple(schedule_id for schedule_id, _ in counted), now)
 
 
 def _sessions(session: Session, now: datetime) -> Mapping[str, SignedIn]:
