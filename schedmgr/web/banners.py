@@ -225,8 +225,8 @@ def _missed(snapshot: Snapshot) -> Iterator[Banner]:
             title,
             f"**In the last 24 hours: {phrases.counted(missed.runs, 'missed run')} on "
             f"{phrases.counted(len(missed.schedule_ids), 'schedule')}.** None of them starts by itself. A run is "
-            "missed when no daemon is running at its due time. To run it anyway, press Run now; to change this for good, set "
-            '`missed="run_once"` in the definitions.',
+            "missed when no daemon is running at its due time. To run it anyway, press Run now; to change this for "
+            'good, set `missed="run_once"` in the definitions.',
             Action("Show the missed runs", "/admin/schedules?state=missed"),
         )
     else:
