@@ -25,7 +25,8 @@ def run(settings: Settings) -> None:
         )
         stop = threading.Event()
         on_stop(stop.set, pool.hurry)
-        daemon.begin(on_enqueued=pool.wake)
+        if not daemon.begin(pool.wake, stop):
+            return
         if settings.worker_concurrency:
             pool.start()
         daemon.run(stop)

@@ -54,7 +54,7 @@ def one_more(limit: int) -> int:
 def cut(rows: list[Row], limit: int) -> list[Row]:
     """The rows to show.  If there are more, says so beside them, on standard error."""
     if limit and len(rows) > limit:
-        click.echo(f"The first {limit} are shown. All of them: --limit 0", err=True)
+        click.echo(f"The newest {limit} are shown. All of them: --limit 0", err=True)
         return rows[:limit]
     return rows
 

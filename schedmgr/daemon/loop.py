@@ -13,6 +13,7 @@ from schedmgr.core.comparison import Change, ChangeKind
 from schedmgr.core.definitions import Definitions
 from schedmgr.core.leases import LeaseWatch
 from schedmgr.core.locking import DueLook
+from schedmgr.core.outage import Outage
 from schedmgr.core.problems import Place, Problem, file_problem
 from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
 from schedmgr.daemon import tick as ticking
@@ -57,6 +58,7 @@ class Daemon:
         self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
         self._news: News | None = None
+        self._outage = Outage(log, "daemon", clock.monotonic)
         self._held: Definitions | None = None
         self._problems: tuple[Problem, ...] = ()  # of the definitions that were found last
 
@@ -65,10 +67,22 @@ class Daemon:
         """The id of the present life of this process."""
         return self._living().id
 
-    def begin(self, on_enqueued: Callable[[], None]) -> None:
-        """Register this process.  `on_enqueued` is called whenever job runs were put on the queue."""
+    def begin(self, on_enqueued: Callable[[], None], stop: threading.Event) -> bool:
+        """Register this process, as soon as the database takes it.  False: `stop` was set before that.
+
+        `on_enqueued` is called whenever job runs were put on the queue.
+        """
         self._on_enqueued = on_enqueued
-        self._begin_life()
+        while not stop.is_set():
+            try:
+                self._begin_life()
+            except DatabaseUnavailable as error:
+                self._outage.goes_on(error)
+                stop.wait(AFTER_TROUBLE)
+            else:
+                self._outage.is_over()
+                return True
+        return False
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; whatever the database or a schedule does, go on."""
@@ -108,24 +122,27 @@ class Daemon:
     def _guarded_step(self) -> float:
         """One step; returns the seconds to sleep after it."""
         try:
-            return self._step()
+            pause = self._step()
         except Silent as silence:
-            log.warning("daemon begins anew: %s", silence)
-            return self._begin_anew()
+            return self._begin_anew(silence)
         except DatabaseUnavailable as error:
-            log.warning("daemon waits for the database: %s", error)
+            self._outage.goes_on(error)
         except Exception:
             log.exception("daemon step failed; trying each due schedule alone")
             self._settle_one_by_one()
+        else:
+            self._outage.is_over()
+            return pause
         return AFTER_TROUBLE
 
-    def _begin_anew(self) -> float:
+    def _begin_anew(self, silence: Silent) -> float:
         """After a silence of more than a minute a new life begins, so that the gap stays on record."""
         try:
             self._begin_life()
         except DatabaseUnavailable as error:
-            log.warning("daemon waits for the database: %s", error)
+            self._outage.goes_on(error)
             return AFTER_TROUBLE
+        log.warning("daemon began anew process=%s: %s", self._living().id, silence)
         return 0.0
 
     def _step(self) -> float:
@@ -149,7 +166,7 @@ class Daemon:
         except Silent as silence:
             log.warning("daemon was frozen: %s", silence)
         except DatabaseUnavailable as error:
-            log.warning("daemon waits for the database: %s", error)
+            self._outage.goes_on(error)
 
     def _living(self) -> Registered:
         if self._process is None:

@@ -11,6 +11,7 @@ from schedmgr import clock
 from schedmgr.core import attempts, locking, phrases, transitions
 from schedmgr.core.attempts import OutputChunk
 from schedmgr.core.locking import ClaimedRun
+from schedmgr.core.outage import Outage
 from schedmgr.core.transitions import Ending
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable
@@ -73,6 +74,7 @@ class Pool:
         self._guard = Guard(now=database.approximate_now)
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
+        self._outage = Outage(log, "worker", clock.monotonic)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._hurry = threading.Event()
@@ -118,8 +120,9 @@ class Pool:
         """Whatever one step meets, the worker goes on; what it could not do now it does at the next one."""
         try:
             step()
+            self._outage.is_over()
         except DatabaseUnavailable as error:
-            log.warning("worker waits for the database: %s", error)
+            self._outage.goes_on(error)
             self._stopping.wait(1.0)
         except Exception:
             log.exception("worker step failed")

@@ -116,7 +116,7 @@ def test_history_wants_one_schedule_or_all(at_noon, words):
 def test_lists_end_at_the_limit_and_say_that_there_is_more(at_noon):
     answer = at_noon("schedules", "list", "--limit", "2", "--json")
     assert len(answer.json) == 2
-    assert answer.err == "The first 2 are shown. All of them: --limit 0\n"
+    assert answer.err == "The newest 2 are shown. All of them: --limit 0\n"
     assert len(at_noon("schedules", "list", "--limit", "3", "--json").json) == 3
 
 

@@ -38,8 +38,8 @@ def looping(impatient, open_database, tmp_path):
         concurrency=0,
     )
     daemon = Daemon(open_database(), options)
-    daemon.begin(lambda: None)
     stop = threading.Event()
+    daemon.begin(lambda: None, stop)
     thread = threading.Thread(target=daemon.run, args=(stop,))
     yield thread.start
     stop.set()
@@ -69,7 +69,7 @@ def test_what_is_wrong_with_the_definitions_is_still_told_after_a_silence(loopin
 def test_definitions_that_could_not_be_written_are_written_once_the_database_is_back(
     looping, installation, open_database, caplog
 ):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG, "schedmgr.daemon.loop")
     with open_database().write():
         looping()
         wait_until(lambda: "Loaded 1 schedule definitions" in caplog.text)
