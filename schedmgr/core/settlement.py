@@ -19,7 +19,7 @@ from schedmgr.core.locking import Move
 from schedmgr.core.policies import Facts, Paused, Unfinished, Verdict
 from schedmgr.core.timetable import Timetable
 from schedmgr.database.engine import Session
-from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring
+from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring, SchedulePeriod
 from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def repair(session: Session, *, process_id: str | None) -> Settlement:
 
     A schedule whose occurrences cannot be worked out is settled instead, so that a firing says so before it goes quiet.
     """
+    _restore_accounts(session)
     wrong = [state for state in schedules(session) if _wrong(state)]
     if not wrong:
         return Settlement()
@@ -111,11 +112,33 @@ def repair(session: Session, *, process_id: str | None) -> Settlement:
     return replace(settled, repairs=_note_repairs(session, right))
 
 
+def _restore_accounts(session: Session) -> None:
+    """Work out every `accounted_until` that cannot be read from what it stands for: the newest occurrence that has a
+    firing, or the start of the period if that is later."""
+    accounts = session.execute(select(JobSchedule.id, JobSchedule.accounted_until, JobSchedule.created_at))
+    for row in [row for row in accounts if row.accounted_until is None]:
+        restored = _account_of(session, row.id) or row.created_at
+        session.execute(update(JobSchedule).where(JobSchedule.id == row.id).values(accounted_until=restored))
+        log.warning("account restored schedule=%s accounted_until=%s", row.id, phrases.iso(restored))
+
+
+def _account_of(session: Session, schedule_id: str) -> datetime | None:
+    of_firings = select(func.max(ScheduleFiring.scheduled_for), func.max(ScheduleFiring.missed_until)).where(
+        ScheduleFiring.schedule_id == schedule_id
+    )
+    of_periods = select(func.max(SchedulePeriod.from_at)).where(SchedulePeriod.schedule_id == schedule_id)
+    found = (*session.execute(of_firings).one(), session.scalar(of_periods))
+    return max((instant for instant in found if instant is not None), default=None)
+
+
 def schedules(session: Session, ids: Sequence[str] | None = None) -> list[ScheduleState]:
-    """The schedules of these ids, or all, in the order of ids."""
+    """The schedules of these ids, or all, in the order of ids.
+
+    One whose `accounted_until` cannot be read is left out until `repair` has worked it out again.
+    """
     query = select(*_COLUMNS).order_by(JobSchedule.id)
     rows = session.execute(query if ids is None else query.where(JobSchedule.id.in_(ids)))
-    return [_state(row._mapping) for row in rows]
+    return [_state(row._mapping) for row in rows if row.accounted_until is not None]
 
 
 def next_run(state: ScheduleState, after: datetime | None = None) -> datetime | None:

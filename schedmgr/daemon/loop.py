@@ -148,16 +148,18 @@ class Daemon:
     def _step(self) -> float:
         look = ticking.look(self._database)
         self._beat(look.now)
-        if look.is_due:
-            return self._settle()
+        is_settled = look.is_due and self._settle()
         self._upkeep()
+        if look.is_due:
+            return BETWEEN_BATCHES if is_settled else AFTER_TROUBLE
         return _until_next(look)
 
-    def _settle(self) -> float:
+    def _settle(self) -> bool:
+        """Settle a batch of what is due.  False: nothing came of it; another daemon has it, or repair has to come."""
         settled = ticking.tick(self._database, self._living())
         if any(firing.jobs for firing in settled.firings):
             self._on_enqueued()
-        return BETWEEN_BATCHES
+        return bool(settled.firings or settled.repairs)
 
     def _settle_one_by_one(self) -> None:
         try:

@@ -152,3 +152,22 @@ def test_a_schedule_that_was_archived_is_never_said_to_be_due(running, database)
     running.sql("UPDATE job_schedule SET enabled = true, next_run_at = '1970-01-01 00:00:00.000000' WHERE id = 'feeds'")
     with database.read() as session:
         assert not locking.look(session).is_due
+
+
+def test_an_account_that_cannot_be_read_is_worked_out_from_the_firings(running, clock):
+    clock.set_to(at(12, 5, 1))
+    running.tick()
+    before = running.firings("feeds")
+    running.sql("UPDATE job_schedule SET accounted_until = 'garbage'")
+    clock.set_to(at(12, 10, 1))
+    running.tick()
+    assert running.firings("feeds") == before
+    running.repair()
+    running.tick()
+    assert [row.scheduled_for for row in running.firings("feeds")] == [NOON, at(12, 5), at(12, 10)]
+
+
+def test_an_account_that_cannot_be_read_before_any_firing_begins_with_the_period(running, clock):
+    running.sql("UPDATE job_schedule SET accounted_until = 'garbage'")
+    running.repair()
+    assert running.schedule("feeds").accounted_until == running.periods("feeds")[0].from_at
