@@ -437,7 +437,7 @@ class RunHead:
     exit_code: int | None
     stops_at: datetime | None  # its timeout, while it runs
     usual_seconds: float | None
-    banners: tuple[Banner, ...]  # much longer than usual, the error, output removed by retention
+    banners: tuple[Banner, ...]  # much longer than usual, the error
     attempts: tuple[AttemptRow, ...]  # newest first
     retry_of: int | None
     retried_as: int | None  # the newest run that retries this one
