@@ -127,7 +127,6 @@ _FIELDS = {
     "on_lost": "When its worker vanishes",
     "after": "After",
     "priority": "Priority",
-    "max_concurrent": "At once",
 }
 
 

@@ -74,10 +74,9 @@ def definition(build: RowBuilder, schedule: ScheduleFacts, rules: Rules) -> tupl
         Fact("While a run goes", _OVERLAPS[rules.overlap]),
         Fact("Grace", phrases.duration(timedelta(seconds=schedule.grace))),
     ]
-    spans = [("Jitter, up to", rules.jitter), ("Expected within", rules.expect_within)]
-    some = [Fact(label, phrases.duration(timedelta(seconds=span))) for label, span in spans if span]
+    jitter = [Fact("Jitter, up to", phrases.duration(timedelta(seconds=rules.jitter)))] if rules.jitter else []
     ends = [("Starts at", rules.starts_at), ("Ends at", rules.ends_at)]
-    return (*always, *some, *(Fact(label, phrases.iso(at)) for label, at in ends if at is not None))
+    return (*always, *jitter, *(Fact(label, phrases.iso(at)) for label, at in ends if at is not None))
 
 
 _MISSED = {

@@ -22,8 +22,9 @@ def link_for(database, user):
     return database.transact(lambda session: accounts.sign_in_link_token(session, user, SYSTEM))
 
 
-def test_the_first_page_is_the_list_of_schedules(browser):
-    answer = browser(None).get("/")
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_the_first_page_is_the_list_of_schedules(browser, path):
+    answer = browser(None).get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/schedules")
 
 

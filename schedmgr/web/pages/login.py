@@ -32,9 +32,9 @@ ENDED = {
 USED_UP = "This sign-in link was used or has expired. Sign in with your password."
 
 
-@get("/", sync_to_thread=False)
+@get(["/", "/admin"], sync_to_thread=False)
 def home(request: Visit) -> Redirect:
-    """The schedules are the first page."""
+    """The schedules are the first page, also for who types the start of its address."""
     return Redirect(request.site.prefix + HOME, status_code=303)
 
 
