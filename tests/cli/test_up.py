@@ -67,8 +67,18 @@ class Terminal:
         return {int(row[0]): row[3] for row in rows if int(row[1]) == self.process.pid and row[2][0] != "Z"}
 
     def member(self, word: str) -> int:
-        """The process that runs a command."""
-        return next(pid for pid, command in self.members().items() if command.endswith(f"schedmgr {word}"))
+        """The process that runs a command: a child of ours, not one that it is just forking."""
+
+        def found() -> list[int]:
+            listed = subprocess.run(
+                ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True
+            )
+            rows = (line.split(maxsplit=1) for line in listed.stdout.splitlines())
+            return [int(pid) for pid, command in rows if command.endswith(f"schedmgr {word}")]
+
+        until(lambda: found() or self.process.poll() is not None, f"{word} runs")
+        assert found(), self.text
+        return found()[0]
 
     def ctrl_c(self) -> int:
         os.killpg(self.process.pid, signal.SIGINT)
