@@ -54,12 +54,16 @@ def run_now(session: Session, schedule_id: str, by: Requester, request_key: str 
     """Run a schedule's jobs now, beside its cron times: whatever its switch, a pause or a run that is going say.
 
     The same `request_key` again enqueues nothing and gives the same answer.  Raises Refused if it was used for another
-    schedule.
+    schedule, or if the schedule runs no job.
     """
     state = _locked_schedule(session, schedule_id)
     if request_key is not None and (before := _firing_of(session, schedule_id, request_key)) is not None:
         return before
     jobs = state.selection.of(enqueue.active_jobs(session))
+    if not jobs:
+        raise Refused(
+            f"Schedule {schedule_id} has no job to run. See what it runs: schedmgr schedules show {schedule_id}"
+        )
     firing = Firing(
         schedule_id=schedule_id,
         scheduled_for=None,

@@ -362,3 +362,10 @@ def test_resume_ends_the_pause_and_is_kept(synced, act, database, audit):
         assert not actions.is_paused(session)
     assert (pause.until_at is None, pause.resumed_by) == (False, "api:deploy")
     assert audit()[-1][:3] == ("api:deploy", "resume", "resumed all schedules")
+
+
+def test_run_now_of_a_schedule_whose_mode_cannot_be_read_is_refused(synced, act):
+    synced.sql("UPDATE job_schedule SET execution_mode = 'PERHAPS'")
+    with pytest.raises(Refused, match="Schedule feeds has no job to run"):
+        act(actions.run_now, "feeds", ANN)
+    assert synced.firings("feeds") == []
