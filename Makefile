@@ -4,7 +4,7 @@ BOOTSTRAP := sh packaging/bootstrap.sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format build test-executable screenshots bench-cron clean environment environment-dev browser executable pm2
+.PHONY: help run test lint format build test-executable screenshots bench-cron clean environment environment-dev browser mariadb executable pm2
 .NOTPARALLEL:
 
 help: ## say each target in a line
@@ -14,7 +14,7 @@ run: environment ## make the environment, migrate, and start web, daemon and wor
 	@exec $(BIN)/schedmgr up
 
 # The executable and PM2 take minutes to prepare: CI tests them each time, a person by `make test-executable`.
-test: environment-dev browser lint $(if $(filter true,$(CI)),executable pm2) ## lint, then test; what was left out stands above the last line
+test: environment-dev browser mariadb lint $(if $(filter true,$(CI)),executable pm2) ## lint, then test; what was left out stands above the last line
 	$(BIN)/pytest -n 2 -rs
 
 lint: environment-dev ## check style, types and the direction of imports
@@ -54,5 +54,5 @@ executable:
 	@$(BOOTSTRAP) environment .cache/build executable
 	.cache/build/bin/pyinstaller --noconfirm --log-level WARN --distpath dist --workpath build packaging/schedmgr.spec
 
-browser pm2:
+browser mariadb pm2:
 	@$(BOOTSTRAP) $@

@@ -3,6 +3,7 @@
 #
 #   bootstrap.sh environment FOLDER [EXTRA ...]   a virtual environment with the program and, for each EXTRA, those packages
 #   bootstrap.sh browser                          Chromium, for the browser tests
+#   bootstrap.sh mariadb                          MariaDB and Galera, for the tests of databases
 #   bootstrap.sh pm2                              Node.js and PM2, for the test of the executable
 #
 # PYTHON names the Python to use.  With CI=true a thing that is missing is a failure; elsewhere its tests are left out.
@@ -146,6 +147,26 @@ browser() {
     fi
 }
 
+# Where tests/support/mariadb.py looks for it: Debian keeps the server off an ordinary user's PATH.
+has_mariadb() {
+    (PATH=$PATH:/usr/sbin:/usr/local/sbin && command -v mariadbd && command -v mariadb-install-db) >/dev/null || return 1
+    # A cluster copies its first node with rsync, and asks lsof for the ports; only Debian has packages of it.
+    ! command -v apt-get >/dev/null || { [ -e /usr/lib/galera/libgalera_smm.so ] && command -v rsync >/dev/null && command -v lsof >/dev/null; }
+}
+
+mariadb() {
+    has_mariadb && return
+    if is_debian_root; then
+        # At run level 1 the package starts no server of its own: the tests start theirs.
+        (export RUNLEVEL=1 && apt_install mariadb-server galera-4 rsync lsof socat) && has_mariadb && return
+        missing "MariaDB could not be installed, so the tests that need it are left out; get it with: apt-get update && apt-get install mariadb-server galera-4 rsync lsof socat"
+    elif command -v apt-get >/dev/null; then
+        missing "MariaDB is missing, so the tests that need it are left out; get it with: sudo apt-get install mariadb-server galera-4 rsync lsof socat"
+    else
+        missing "MariaDB is missing, so the tests that need it are left out; get it with: brew install mariadb"
+    fi
+}
+
 pm2() {
     if ! command -v npm >/dev/null; then
         is_debian_root && apt_install nodejs npm ||
@@ -160,6 +181,6 @@ pm2() {
 }
 
 case ${1:-} in
-environment | browser | pm2) "$@" ;;
-*) fail "usage: packaging/bootstrap.sh environment FOLDER [EXTRA ...] | browser | pm2" ;;
+environment | browser | mariadb | pm2) "$@" ;;
+*) fail "usage: packaging/bootstrap.sh environment FOLDER [EXTRA ...] | browser | mariadb | pm2" ;;
 esac
