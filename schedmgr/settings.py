@@ -23,7 +23,7 @@ class Variable:
 VARIABLES = (
     Variable("APP_ENV", "development", "the environment; NODE_ENV is read when it is not set"),
     Variable("DATABASE_URL", "sqlite:///schedmgr.db", "where everything is stored", secret=True),
-    Variable("SCHEDMGR_MODE", "", "what bare `schedmgr` runs: web or daemon"),
+    Variable("SCHEDMGR_MODE", "", "what bare `schedmgr` runs: web, daemon or worker"),
     Variable("SCHEDULE_DAEMON_ENABLED", "true", "false: a daemon says so and exits 0"),
     Variable("SCHEDULE_POLL_INTERVAL_MS", "10000; 60000 in production", "spacing of sync, repair and clean-up"),
     Variable("SCHEDMGR_DEFINITIONS", "definitions.py, else the sample", "where jobs and schedules stand"),
@@ -32,7 +32,8 @@ VARIABLES = (
     Variable("PORT", "3001", "the port that the web listens on"),
     Variable("SCHEDMGR_PUBLIC_URL", "", "the address users see: Secure cookies, links, a path prefix"),
     Variable("SCHEDMGR_TRUSTED_PROXIES", "", "addresses whose X-Forwarded-* are believed, with commas"),
-    Variable("SCHEDMGR_WORKER_CONCURRENCY", "4", "jobs at once inside the daemon; 0: it only schedules"),
+    Variable("SCHEDMGR_WORKER_CONCURRENCY", "4", "jobs at once of a worker; 0: the daemon only schedules"),
+    Variable("SCHEDMGR_WORKER_GROUPS", "", "groups whose jobs this worker takes, with commas; unset: all"),
     Variable("SCHEDMGR_LEASE_SECONDS", "60", "how long a worker's claim on a run holds without renewal"),
     Variable("SCHEDMGR_SHUTDOWN_GRACE", "30", "seconds that running jobs get to end at a stop"),
     Variable("SCHEDMGR_ADMIN_USER", "", "the first admin's name, created once if no user exists"),
@@ -42,8 +43,9 @@ VARIABLES = (
     Variable("LOG_LEVEL", "info", "debug, info, warning or error"),
 )
 
-MODES = ("web", "daemon")
+MODES = ("web", "daemon", "worker")
 LOCAL_ENVIRONMENT = "development"
+GROUP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 JWT_SECRET_BYTES = 32
 
 
@@ -64,6 +66,8 @@ class Settings:
     public_url: str | None
     trusted_proxies: tuple[str, ...]
     worker_concurrency: int
+    worker_groups: tuple[str, ...]
+    """Those whose jobs a worker here takes; empty: all."""
     lease_seconds: int
     shutdown_grace: int
     admin_user: str | None
@@ -121,6 +125,7 @@ def masked(settings: Settings) -> dict[str, str]:
         "SCHEDMGR_PUBLIC_URL": settings.public_url or "",
         "SCHEDMGR_TRUSTED_PROXIES": ",".join(settings.trusted_proxies),
         "SCHEDMGR_WORKER_CONCURRENCY": str(settings.worker_concurrency),
+        "SCHEDMGR_WORKER_GROUPS": ",".join(settings.worker_groups),
         "SCHEDMGR_LEASE_SECONDS": str(settings.lease_seconds),
         "SCHEDMGR_SHUTDOWN_GRACE": str(settings.shutdown_grace),
         "SCHEDMGR_ADMIN_USER": settings.admin_user or "",
@@ -168,6 +173,7 @@ class _Reader:
             public_url=self.public_url(),
             trusted_proxies=self.items("SCHEDMGR_TRUSTED_PROXIES"),
             worker_concurrency=self.integer("SCHEDMGR_WORKER_CONCURRENCY", 4, 0, 1000),
+            worker_groups=self.groups("SCHEDMGR_WORKER_GROUPS"),
             lease_seconds=self.integer("SCHEDMGR_LEASE_SECONDS", 60, 5, 3600),
             shutdown_grace=self.integer("SCHEDMGR_SHUTDOWN_GRACE", 30, 0, 86_400),
             admin_user=self.text("SCHEDMGR_ADMIN_USER"),
@@ -219,6 +225,12 @@ class _Reader:
 
     def items(self, name: str) -> tuple[str, ...]:
         return tuple(item.strip() for item in (self.text(name) or "").split(",") if item.strip())
+
+    def groups(self, name: str) -> tuple[str, ...]:
+        names = self.items(name)
+        if not all(GROUP_NAME.fullmatch(one) for one in names) or (self.text(name) and not names):
+            self.wrong(name, "Allowed are names of groups with commas between them, such as feed,sync.")
+        return names
 
     def database_url(self) -> str:
         url = self.text("DATABASE_URL") or "sqlite:///schedmgr.db"

@@ -74,7 +74,13 @@ def test_a_variable_that_is_set_to_nothing_is_not_set(load):
         ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml' is not allowed. Allowed are text, json."),
         ("SCHEDMGR_LEASE_SECONDS", "4", "SCHEDMGR_LEASE_SECONDS: '4' is not allowed."),
         ("SCHEDMGR_WORKER_CONCURRENCY", "-1", "SCHEDMGR_WORKER_CONCURRENCY: '-1' is not allowed."),
-        ("SCHEDMGR_MODE", "both", "SCHEDMGR_MODE: 'both' is not allowed. Allowed are web, daemon."),
+        ("SCHEDMGR_MODE", "both", "SCHEDMGR_MODE: 'both' is not allowed. Allowed are web, daemon, worker."),
+        (
+            "SCHEDMGR_WORKER_GROUPS",
+            "feed, Sync",
+            "SCHEDMGR_WORKER_GROUPS: 'feed, Sync' is not allowed. Allowed are names of groups with commas between them",
+        ),
+        ("SCHEDMGR_WORKER_GROUPS", ",", "SCHEDMGR_WORKER_GROUPS: ',' is not allowed."),
         ("SCHEDMGR_PUBLIC_URL", "example.com", "SCHEDMGR_PUBLIC_URL: 'example.com' is not allowed."),
         ("SCHEDULE_POLL_INTERVAL_MS", "0", "SCHEDULE_POLL_INTERVAL_MS: '0' is not allowed."),
     ],
@@ -82,6 +88,11 @@ def test_a_variable_that_is_set_to_nothing_is_not_set(load):
 def test_a_wrong_value_is_named_with_what_is_allowed(load, name, value, sentence):
     (problem,) = problems(load, **{name: value})
     assert problem.startswith(sentence)
+
+
+def test_a_worker_takes_all_groups_or_those_that_are_named(load):
+    assert load().worker_groups == ()
+    assert load(SCHEDMGR_WORKER_GROUPS="feed, sync").worker_groups == ("feed", "sync")
 
 
 def test_all_that_is_wrong_is_said_at_once_a_line_each(load):

@@ -7,9 +7,10 @@ from schedmgr import __version__
 from schedmgr.cli import logs
 from schedmgr.cli.opening import opened
 from schedmgr.cli.signals import on_stop
+from schedmgr.cli.worker_process import pool_options
 from schedmgr.daemon.loop import Daemon, DaemonOptions
 from schedmgr.settings import Settings, variables_in_force
-from schedmgr.worker.pool import Pool, PoolOptions
+from schedmgr.worker.pool import Pool
 
 
 def run(settings: Settings) -> None:
@@ -21,7 +22,7 @@ def run(settings: Settings) -> None:
     with opened(settings) as database:
         daemon = Daemon(database, _daemon_options(settings))
         pool = Pool(
-            database, _pool_options(settings), process_id=lambda: daemon.process_id, environ=variables_in_force()
+            database, pool_options(settings), process_id=lambda: daemon.process_id, environ=variables_in_force()
         )
         stop = threading.Event()
         on_stop(stop.set, pool.hurry)
@@ -45,7 +46,3 @@ def _daemon_options(settings: Settings) -> DaemonOptions:
         lease_seconds=settings.lease_seconds,
         concurrency=settings.worker_concurrency,
     )
-
-
-def _pool_options(settings: Settings) -> PoolOptions:
-    return PoolOptions(settings.worker_concurrency, settings.lease_seconds, settings.shutdown_grace)

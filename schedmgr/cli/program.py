@@ -19,6 +19,7 @@ COMMANDS = {
     "up": ("up", "Migrate, then run web and daemon in this terminal: the quick start."),
     "web": ("web", "Serve the pages."),
     "daemon": ("daemon", "Fire schedules and run jobs, until stopped."),
+    "worker": ("worker", "Run jobs only, on this host or on others, until stopped."),
     "migrate": ("migrate", "Bring the database to this program's revision."),
     "check": ("definitions", "Say what is wrong in the definitions, if anything."),
     "plan": ("definitions", "Say what a deploy of the definitions would change."),
@@ -36,11 +37,12 @@ COMMANDS = {
 }
 """Each command's name -> the module that holds it under that name, and what it does."""
 
-NOTHING_CHOSEN = """Nothing says what to run. Set SCHEDMGR_MODE=web or SCHEDMGR_MODE=daemon, or name a command:
+NOTHING_CHOSEN = """Nothing says what to run. Set SCHEDMGR_MODE to web, daemon or worker, or name a command:
 
   schedmgr up        everything in this terminal, to look at it
   schedmgr web       the pages
   schedmgr daemon    the daemon, which fires schedules and runs jobs
+  schedmgr worker    a worker, which runs jobs only
   schedmgr --help    all commands"""
 
 

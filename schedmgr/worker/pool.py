@@ -32,11 +32,12 @@ KILL_SECONDS = 10.0  # between TERM and KILL
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """How many job runs at once, and how long a lease and the grace at a stop are, in seconds."""
+    """How many job runs at once, and how long a lease and the grace at a stop are, in seconds.  No groups: all."""
 
     concurrency: int
     lease_seconds: float
     shutdown_grace: float
+    groups: tuple[str, ...] = ()
 
     @property
     def renew_seconds(self) -> float:
@@ -130,12 +131,14 @@ class Pool:
 
     def _something_waits(self) -> bool:
         with self._database.read() as session:
-            return locking.something_waits(session)
+            return locking.something_waits(session, self._options.groups)
 
     def _claim(self, free: int) -> None:
         claimed_at = boot_seconds()
         length = timedelta(seconds=self._options.lease_seconds)
-        claimed = self._database.transact(lambda session: locking.claim_runs(session, self._process_id(), free, length))
+        claimed = self._database.transact(
+            lambda session: locking.claim_runs(session, self._process_id(), free, length, self._options.groups)
+        )
         for run in claimed:
             self._start_or_give_back(run, claimed_at)
 

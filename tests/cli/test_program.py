@@ -56,7 +56,17 @@ def test_one_shot_commands_load_neither_web_nor_migrations(synced, words):
 def test_bare_schedmgr_says_what_it_could_run(bare):
     answer = bare()
     assert answer.code == 0
-    assert "SCHEDMGR_MODE=web or SCHEDMGR_MODE=daemon" in answer.out
+    assert "Set SCHEDMGR_MODE to web, daemon or worker" in answer.out
+
+
+def test_bare_schedmgr_is_a_worker_where_the_environment_says_so(bare, monkeypatch):
+    monkeypatch.setenv("SCHEDMGR_MODE", "worker")
+    monkeypatch.setenv("SCHEDMGR_WORKER_CONCURRENCY", "0")
+    answer = bare()
+    assert answer.code == 1
+    assert answer.said == (
+        "SCHEDMGR_WORKER_CONCURRENCY: '0' is not allowed for a worker, which would run nothing. Set 1 or more."
+    )
 
 
 @pytest.mark.parametrize("variables", [{"SCHEDMGR_MODE": "daemon"}, {"SCHEDULE_DAEMON_ENABLED": "true"}])
@@ -176,6 +186,7 @@ NEED_TABLES = [
     ("users", "add", "ann", "--role", "admin"),
     ("web",),
     ("daemon",),
+    ("worker",),
 ]
 
 
