@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from schedmgr import database_url
+from schedmgr.database_url import DatabaseURLError
 from schedmgr.errors import SettingsError
 
 
@@ -234,12 +236,10 @@ class _Reader:
 
     def database_url(self) -> str:
         url = self.text("DATABASE_URL") or "sqlite:///schedmgr.db"
-        path = url.removeprefix("sqlite:///")
-        if not url.startswith("sqlite:///") or path in ("", ":memory:") or "?" in path:
-            shown = mask_url(url)
-            self.problems.append(
-                f"DATABASE_URL: {shown!r} is not allowed. Allowed is sqlite:///PATH, such as sqlite:///schedmgr.db."
-            )
+        try:
+            database_url.parse(url)
+        except DatabaseURLError as error:
+            self.problems.append(f"DATABASE_URL: {mask_url(url)!r} is not allowed. {error}")
         return url
 
     def public_url(self) -> str | None:

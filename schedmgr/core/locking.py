@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, sele
 
 from schedmgr.core import transitions
 from schedmgr.core.transitions import Lease
-from schedmgr.database.engine import Session, TransactionLost
+from schedmgr.database.engine import Session
+from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, JobVersion
 from schedmgr.vocabulary import UNFINISHED, RunStatus
 

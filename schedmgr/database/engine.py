@@ -1,30 +1,32 @@
-"""One database, whichever it is: connections, transactions for reading and for writing, and its clock.
+"""One database, whichever it is: transactions for reading and for writing, and its clock.
 
-Reads and writes are told apart because SQLite wants it so: a write starts with BEGIN IMMEDIATE, so that two writers
-queue up instead of failing halfway, and a read never waits for a writer (WAL).
+Reads and writes are told apart: on SQLite a write takes the file's one write lock at its start, and a read never waits
+for it; on MySQL and MariaDB a read keeps to one state, while each statement of a write sees what others have committed.
 """
 
-import sqlite3
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, Select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from schedmgr import clock
+from schedmgr import clock, database_url
+from schedmgr.database.backend import Backend
+from schedmgr.database.failures import ConnectionLost, TransactionLost
+from schedmgr.database_url import SQLiteFile
 from schedmgr.errors import DatabaseUnavailable
-from schedmgr.settings import Settings, mask_url
+from schedmgr.settings import Settings
 
 Answer = TypeVar("Answer")
 
-BUSY_TIMEOUT = 5.0  # seconds that a SQLite writer waits for another
-TRANSACTION_TRIES = 5
-UNUSABLE = tuple(f"SQLITE_{why}" for why in ("CANTOPEN", "READONLY", "IOERR", "FULL", "PERM", "NOTADB", "CORRUPT"))
+TRANSACTION_TRIES = 8
 FIRST_PAUSE = 0.02  # seconds before the second try; doubled at each further one
+LONGEST_PAUSE = 0.5
+READ_BACK_WITHIN = 20.0  # seconds that a database has to come back and say whether it took a COMMIT
 
 
 class Session:
@@ -37,6 +39,8 @@ class Session:
         self.scalars = connection.scalars
         self._database = database
         self._now: datetime | None = None
+        self.trace: Select[Any] | None = None
+        self.is_committing = False
 
     def now(self) -> datetime:
         """The database's clock, UTC; read once, so that all that one transaction decides shares one instant."""
@@ -49,6 +53,13 @@ class Session:
         host, now = self._database.approximate_now(), self._database.read_clock(self.connection)
         return (host - now).total_seconds()
 
+    def leaves(self, trace: Select[Any]) -> None:
+        """Name a row that is there once this transaction is committed, and only then.
+
+        By it a COMMIT that got no answer is read back.  One is enough, as all of a transaction is kept or none of it.
+        """
+        self.trace = trace
+
 
 class Database:
     """The connections to one database.  Safe to share between threads."""
@@ -56,17 +67,23 @@ class Database:
     def __init__(self, url: str, *, test_clock: Path | None = None) -> None:
         self.url = url
         self._test_clock = test_clock
-        self._reader = _sqlite_engine(url)
-        self._writer = self._reader.execution_options(sqlite_begin="IMMEDIATE")
+        self._backend = _backend(url)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
         """The database that the settings name.  Nothing is connected yet."""
         return cls(settings.database_url, test_clock=settings.test_clock)
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server rather than a file on this host."""
+        return not self._backend.host_clock_is_its_clock
+
     def close(self) -> None:
         """Close every connection."""
-        self._reader.dispose()
+        self._backend.reader.dispose()
+        self._backend.writer.dispose()
+        self._backend.migrator.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -74,33 +91,75 @@ class Database:
 
         Raises DatabaseUnavailable if there is no answer.
         """
-        with self._transaction(self._reader) as session:
+        with self._transaction(self._backend.reader) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that writes: all of it is kept, or none of it after an error.
 
-        Raises DatabaseUnavailable if there is no answer, or another writer does not end within the time-out.
+        Raises TransactionLost if another one was in its way, ConnectionLost if it cannot be said whether it was kept,
+        DatabaseUnavailable if there is no answer.
         """
-        with self._transaction(self._writer) as session:
+        with self._transaction(self._backend.writer) as session:
             yield session
 
     def transact(self, work: Callable[[Session], Answer]) -> Answer:
-        """Do `work` in a writing transaction; the whole of it again when another one was in its way."""
+        """Do `work` in a writing transaction; the whole of it again when another one was in its way.
+
+        So `work` may run several times, each time on the state that it finds then.  A COMMIT that got no answer is read
+        back by what the session `leaves`; work that leaves nothing must do no harm when it is done twice.
+        """
         for nth in range(TRANSACTION_TRIES):
             try:
-                with self.write() as session:
-                    return work(session)
-            except TransactionLost as error:
+                return self._try(work)
+            except (TransactionLost, ConnectionLost, IntegrityError) as error:
                 if nth + 1 == TRANSACTION_TRIES:
-                    raise DatabaseUnavailable(str(error)) from error
-                clock.sleep(FIRST_PAUSE * 2**nth)
+                    raise error if isinstance(error, IntegrityError) else DatabaseUnavailable(str(error)) from error
+                clock.sleep(min(FIRST_PAUSE * 2**nth, LONGEST_PAUSE) * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable: the last try returns or raises")
+
+    @contextmanager
+    def migrate(self) -> Iterator[Session]:
+        """A transaction that changes tables, and no other process does.
+
+        Where a change of a table cannot be rolled back (MySQL, MariaDB) an error leaves what was done before it.
+        """
+        with self._transaction(self._backend.migrator) as session, self._backend.one_migration(session.connection):
+            yield session
 
     def approximate_now(self) -> datetime:
         """The database's clock without asking the database: good for log lines, not for decisions."""
         return clock.host_now() + timedelta(seconds=self._clock_offset())
+
+    def read_clock(self, connection: Connection) -> datetime:
+        """The database's clock at this moment."""
+        return self._backend.clock(connection) + timedelta(seconds=self._clock_offset())
+
+    def _try(self, work: Callable[[Session], Answer]) -> Answer:
+        session: Session | None = None
+        try:
+            with self.write() as session:
+                answer = work(session)
+                session.is_committing = True
+        except ConnectionLost:
+            if session is None or not session.is_committing or not self._was_kept(session.trace):
+                raise
+        return answer
+
+    def _was_kept(self, trace: Select[Any] | None) -> bool:
+        """Whether a COMMIT that got no answer was carried out."""
+        if trace is None:
+            return False
+        ends_at = clock.monotonic() + READ_BACK_WITHIN
+        while True:
+            try:
+                with self.read() as session:
+                    return session.execute(trace).first() is not None
+            except DatabaseUnavailable as error:
+                if clock.monotonic() > ends_at:
+                    raise DatabaseUnavailable(f"{error} Whether the last change was kept cannot be said.") from error
+                clock.sleep(LONGEST_PAUSE)
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Session]:
@@ -108,11 +167,7 @@ class Database:
             with engine.begin() as connection:
                 yield Session(connection, self)
         except DBAPIError as error:
-            raise _explained(error, self.url) from error
-
-    def read_clock(self, connection: Connection) -> datetime:
-        """The database's clock.  SQLite has none of its own: it is the host's."""
-        return self.approximate_now()
+            raise self._backend.explained(error) from error
 
     def _clock_offset(self) -> float:
         if self._test_clock is None:
@@ -123,49 +178,13 @@ class Database:
             return 0.0
 
 
-class TransactionLost(DatabaseUnavailable):
-    """Another transaction held what this one wanted; nothing was written and it may be tried again."""
+def _backend(url: str) -> Backend:
+    """Only the one that is used is imported."""
+    named = database_url.parse(url)
+    if isinstance(named, SQLiteFile):
+        from schedmgr.database.sqlite import SQLite
 
+        return SQLite(url)
+    from schedmgr.database.mysql import MySQL
 
-def _explained(error: DBAPIError, url: str) -> Exception:
-    """The error that a person should read, or the error itself where it can only be a bug of ours."""
-    cause = error.orig
-    if not isinstance(cause, sqlite3.DatabaseError):
-        return error
-    # What Python's own code raises, say for text that is no UTF-8, has no name of SQLite's.
-    name = getattr(cause, "sqlite_errorname", "")
-    if name.startswith("SQLITE_BUSY"):
-        return TransactionLost(
-            f"Another process has held the database file {mask_url(url)} for over {BUSY_TIMEOUT:.0f} s. "
-            "Look for a stopped or hanging schedmgr or sqlite3 process that has it open."
-        )
-    if name.startswith(UNUSABLE):
-        return DatabaseUnavailable(
-            f"The database {mask_url(url)} cannot be used: {cause}. Check the path and its disk."
-        )
-    return error
-
-
-def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(
-        make_url(url), connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}, pool_size=16, max_overflow=32
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    """No hidden BEGINs by the driver; durable and concurrent by the journal."""
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={BUSY_TIMEOUT * 1000:.0f}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+    return MySQL(named)

@@ -1,22 +1,22 @@
 """Brings a database to this program's revision, and says whether it is there."""
 
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
+from sqlalchemy.schema import DropTable
 
 from schedmgr import resources
-from schedmgr.database.engine import Database
+from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseNotReady
 
 NEWEST = "0001"
 """The newest revision in migrations/; a test holds it equal to the folder, so that a start need not read that."""
 
+VERSION_TABLE = "alembic_version"
+
 
 def revision(database: Database) -> str | None:
     """The revision that the database is at; None if it was never migrated."""
     with database.read() as session:
-        if not inspect(session.connection).has_table("alembic_version"):
-            return None
-        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        return _revision(session)
 
 
 def require_current(database: Database) -> None:
@@ -42,19 +42,48 @@ def problem_with(found: str | None) -> str | None:
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the database to the newest revision, all or nothing.  Returns the revisions before and after.
+    """Bring the database to the newest revision.  Returns the revisions before and after.
 
-    Raises DatabaseNotReady if the database is newer than this program.
+    On SQLite all or nothing.  On MySQL and MariaDB, where a change of a table cannot be rolled back, a first migration
+    that was cut off is begun anew.  Raises DatabaseNotReady if the database is newer than this program, or holds tables
+    of another program.
     """
     from alembic import command  # 130 ms that only this needs
     from alembic.config import Config
 
-    before = revision(database)
-    if before is not None and before > NEWEST:
-        raise DatabaseNotReady(problem_with(before) or "")
-    with database.write() as session:
+    with database.migrate() as session:
+        before = _revision(session)
+        if before is not None and before > NEWEST:
+            raise DatabaseNotReady(problem_with(before) or "")
+        if before is None:
+            _clear_what_was_cut_off(session)
         config = Config()
         config.set_main_option("script_location", str(resources.migrations()))
         config.attributes["connection"] = session.connection
         command.upgrade(config, "head")
     return before, NEWEST
+
+
+def _revision(session: Session) -> str | None:
+    if not inspect(session.connection).has_table(VERSION_TABLE):
+        return None
+    found: str | None = session.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return found
+
+
+def _clear_what_was_cut_off(session: Session) -> None:
+    """Drop the empty tables of a migration that did not come to its end; touch no other program's."""
+    from schedmgr.database.models import Base
+
+    present = set(inspect(session.connection).get_table_names())
+    ours = [table for table in reversed(Base.metadata.sorted_tables) if table.name in present]
+    if not ours:
+        return
+    is_begun = VERSION_TABLE in present and not any(session.execute(select(table).limit(1)).first() for table in ours)
+    if not is_begun:
+        raise DatabaseNotReady(
+            f"The database has a table {ours[0].name} already, but no migration of schedmgr: it is another program's. "
+            "Let DATABASE_URL name a database of its own."
+        )
+    for table in ours:
+        session.execute(DropTable(table))

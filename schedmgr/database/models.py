@@ -13,7 +13,7 @@ from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import MetaData
 
-from schedmgr.database.types import Choice, Instant, words
+from schedmgr.database.types import Choice, Instant, Words
 from schedmgr.vocabulary import (
     Decision,
     ExecutionMode,
@@ -26,10 +26,10 @@ from schedmgr.vocabulary import (
     Trigger,
 )
 
-Name = Annotated[str, mapped_column(words(100))]
-Word = Annotated[str, mapped_column(words(20))]
-Who = Annotated[str, mapped_column(words(200))]
-Token = Annotated[str, mapped_column(words(64))]
+Name = Annotated[str, mapped_column(Words(100))]
+Word = Annotated[str, mapped_column(Words(20))]
+Who = Annotated[str, mapped_column(Words(200))]
+Token = Annotated[str, mapped_column(Words(64))]
 Sentence = Annotated[str, mapped_column(Text)]
 LongText = Annotated[str, mapped_column(Text().with_variant(LONGTEXT, "mysql", "mariadb"))]
 BigId = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
@@ -116,7 +116,7 @@ class JobSchedule(Base):
 
     id: Mapped[Name] = mapped_column(primary_key=True)
     description: Mapped[Sentence]
-    cron: Mapped[str] = mapped_column(words(1000))
+    cron: Mapped[str] = mapped_column(Words(1000))
     timezone: Mapped[Name]
     execution_mode: Mapped[ExecutionMode]
     job_group: Mapped[Name | None]
@@ -151,7 +151,7 @@ class SchedulePeriod(Base):
 
     id: Mapped[BigId]
     schedule_id: Mapped[Name]
-    cron: Mapped[str] = mapped_column(words(1000))
+    cron: Mapped[str] = mapped_column(Words(1000))
     timezone: Mapped[Name]
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
@@ -326,7 +326,7 @@ class AdminUser(Base):
     __tablename__ = "admin_user"
 
     name: Mapped[Name] = mapped_column(primary_key=True)
-    password_hash: Mapped[str] = mapped_column(words(200))
+    password_hash: Mapped[str] = mapped_column(Words(200))
     role: Mapped[Role]
     created_at: Mapped[datetime]
     signed_in_at: Mapped[datetime | None]

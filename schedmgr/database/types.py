@@ -53,11 +53,22 @@ def readable_instant(value: object) -> datetime | None:
         return None
 
 
-def words(length: int) -> String:
+class Words(TypeDecorator[str]):
     """Text compared byte by byte, trailing blanks included, on every database."""
-    return String(length).with_variant(
-        VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin"), "mysql", "mariadb"
-    )
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """MySQL and MariaDB each have a name of their own for this collation."""
+        if dialect.name not in ("mysql", "mariadb"):
+            return dialect.type_descriptor(String(self.length))
+        collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        return dialect.type_descriptor(VARCHAR(self.length, charset="utf8mb4", collation=collation))
 
 
 class Choice(TypeDecorator[StrEnum]):

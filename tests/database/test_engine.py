@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from schedmgr.database.engine import Database, TransactionLost
+from schedmgr.database.engine import Database
+from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import Setting
 from schedmgr.errors import DatabaseUnavailable
 
@@ -138,7 +139,7 @@ def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path):
 
 
 def test_another_writer_that_does_not_end_is_said_to_hold_the_file(database, database_file, monkeypatch):
-    monkeypatch.setattr("schedmgr.database.engine.BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("schedmgr.database.sqlite.BUSY_TIMEOUT", 0.1)
     impatient = Database(database.url)
     other = sqlite3.connect(database_file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

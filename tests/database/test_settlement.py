@@ -9,7 +9,7 @@ from schedmgr.core import locking, settlement
 from schedmgr.core.definitions import Job, Schedule
 from schedmgr.core.processes import Silent
 from schedmgr.daemon import tick
-from schedmgr.database.engine import TransactionLost
+from schedmgr.database.failures import TransactionLost
 from schedmgr.vocabulary import Decision, Missed, Overlap, Reason, RunStatus, Trigger
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

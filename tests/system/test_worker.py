@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from schedmgr.cli.signals import SECOND_SIGNAL_AFTER
 from schedmgr.core import actions
-from schedmgr.database.engine import BUSY_TIMEOUT
+from schedmgr.database.sqlite import BUSY_TIMEOUT
 from schedmgr.database.models import JobRunAttempt, JobRunOutput
 from schedmgr.vocabulary import Decision, Reason, RunStatus
 

@@ -1,0 +1,33 @@
+"""What the two kinds of database each have to bring, so that nothing else needs to tell them apart."""
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+
+class Backend(Protocol):
+    """One database's connections and its manners."""
+
+    reader: Engine
+    """Transactions that only read: all their queries see one state, and none waits for a writer."""
+
+    writer: Engine
+    """Transactions that write."""
+
+    migrator: Engine
+    """The same for changes of tables, which may take long."""
+
+    host_clock_is_its_clock: bool
+    """Whether the database has no clock but the host's."""
+
+    def clock(self, connection: Connection) -> datetime:
+        """The database's clock, aware, UTC."""
+
+    def one_migration(self, connection: Connection) -> AbstractContextManager[None]:
+        """While it is open no other process changes tables through a migrator."""
+
+    def explained(self, error: DBAPIError) -> Exception:
+        """The error that a person should read, or the error itself where it can only be a bug of ours."""
