@@ -1,4 +1,4 @@
-"""Real daemon processes in a folder of the test's own, on a clock that the test moves."""
+"""Real daemons and workers in a folder of the test's own, on a clock that the test moves."""
 
 import os
 import signal
@@ -34,14 +34,14 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-class Daemon:
-    """One `schedmgr daemon`."""
+class Program:
+    """One `schedmgr daemon`, or another that runs until it is stopped."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], number: int) -> None:
-        self.log_file = folder / f"daemon-{number}.log"
+    def __init__(self, command: str, folder: Path, environment: dict[str, str], number: int) -> None:
+        self.log_file = folder / f"{command}-{number}.log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "schedmgr", "daemon"],
+                [sys.executable, "-m", "schedmgr", command],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -55,7 +55,7 @@ class Daemon:
         return self.log_file.read_text(errors="replace")
 
     def wait_for_log(self, words: str, times: int = 1) -> None:
-        wait_until(lambda: self.log.count(words) >= times, f"{words!r} in the log of the daemon:\n{self.log}")
+        wait_until(lambda: self.log.count(words) >= times, f"{words!r} in {self.log_file.name}:\n{self.log}")
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -72,7 +72,7 @@ class Daemon:
     def freeze(self) -> None:
         self.send(signal.SIGSTOP)
         stat = Path(f"/proc/{self.process.pid}/stat")
-        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the daemon is frozen")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the process is frozen")
 
     def thaw(self) -> None:
         self.send(signal.SIGCONT)
@@ -85,12 +85,12 @@ class Daemon:
 
 
 class Site:
-    """A folder with definitions and a database, in which daemons are started."""
+    """A folder with definitions and a database, in which daemons and workers are started."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.environment = environment
-        self.daemons: list[Daemon] = []
+        self.programs: list[Program] = []
 
     def define(self, code: str, file: str = "definitions.py") -> Path:
         """Write a definitions file, in one step as a deploy does."""
@@ -99,14 +99,25 @@ class Site:
         new.write_text("from schedmgr import Job, Schedule\n" + textwrap.dedent(code))
         return new.rename(path)
 
-    def start_daemon(self, *, folder: Path | None = None, ready: bool = True, **variables: str) -> Daemon:
+    def start_daemon(self, *, folder: Path | None = None, ready: bool = True, **variables: str) -> Program:
         """Start one; unless told otherwise, wait until it has read its definitions."""
-        daemon = Daemon(folder or self.folder, self.environment | variables, len(self.daemons))
-        self.daemons.append(daemon)
+        daemon = self._start("daemon", folder or self.folder, variables)
         if ready:
             daemon.wait_for_log("daemon started")
             daemon.wait_for_log("schedule definitions from code")
         return daemon
+
+    def start_worker(self, *, ready: bool = True, **variables: str) -> Program:
+        """Start one; unless told otherwise, wait until it has registered."""
+        worker = self._start("worker", self.folder, variables)
+        if ready:
+            worker.wait_for_log("worker started")
+        return worker
+
+    def _start(self, command: str, folder: Path, variables: dict[str, str]) -> Program:
+        program = Program(command, folder, self.environment | variables, len(self.programs))
+        self.programs.append(program)
+        return program
 
 
 @pytest.fixture
@@ -122,8 +133,8 @@ def site(tmp_path: Path, database_file: Path, clock: Any) -> Iterator[Site]:
     }
     site = Site(tmp_path, inherited | ours)
     yield site
-    for daemon in site.daemons:
-        daemon.end()
+    for program in site.programs:
+        program.end()
 
 
 @pytest.fixture
