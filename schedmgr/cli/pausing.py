@@ -15,15 +15,9 @@ def pause(reason: str, until: datetime | timedelta | None) -> None:
     from schedmgr.cli.opening import opened, requester
     from schedmgr.cli.printing import instant
     from schedmgr.core import actions
-    from schedmgr.database.engine import Session
-
-    def stop_firing(session: Session) -> datetime | None:
-        end = session.now() + until if isinstance(until, timedelta) else until
-        actions.pause(session, requester(), reason, end)
-        return end
 
     with opened() as database:
-        end = database.transact(stop_firing)
+        end = database.transact(lambda session: actions.pause(session, requester(), reason, until))
     click.echo(f"All schedules are paused until {instant(end) + ' UTC' if end else 'someone resumes'}.")
 
 

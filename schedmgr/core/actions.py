@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import insert, or_, select, update
 
@@ -149,12 +149,15 @@ def retry(session: Session, run_id: int, by: Requester, request_key: str | None 
     return new_id
 
 
-def pause(session: Session, by: Requester, reason: str, until: datetime | None = None) -> None:
-    """Stop all firing until someone resumes, or until an instant.  What is due up to now is decided first.
+def pause(session: Session, by: Requester, reason: str, until: datetime | timedelta | None = None) -> datetime | None:
+    """Stop all firing until someone resumes, or until an instant, or for a span.  What is due up to now is decided
+    first.  Returns until when.
 
     Raises Refused if all is paused already, if there is no reason, or if `until` has passed.
     """
+    locking.hold_pauses(session, to_change=True)
     now = session.now()
+    until = now + until if isinstance(until, timedelta) else until
     if not reason.strip():
         raise Refused("A pause needs a reason: people will ask why nothing fires.")
     if until is not None and until <= now:
@@ -164,6 +167,7 @@ def pause(session: Session, by: Requester, reason: str, until: datetime | None =
     _settle_everything(session, by)
     session.execute(insert(Pause).values(from_at=now, until_at=until, by=by.who, reason=reason.strip()))
     audit.note(session, by, "pause", f"paused all schedules: {reason.strip()}")
+    return until
 
 
 def resume(session: Session, by: Requester) -> None:
@@ -171,6 +175,7 @@ def resume(session: Session, by: Requester) -> None:
 
     Raises Refused if nothing is paused.
     """
+    locking.hold_pauses(session, to_change=True)
     if not is_paused(session):
         raise Refused("Nothing is paused.")
     _settle_everything(session, by)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from schedmgr.database.engine import Session
 from schedmgr.database.models import AuditEvent
@@ -41,5 +41,10 @@ def note(
             origin=requester.origin,
             schedule_id=schedule_id,
             run_id=run_id,
+        )
+    )
+    session.leaves(
+        select(AuditEvent.id).where(
+            AuditEvent.at == session.now(), AuditEvent.who == requester.who, AuditEvent.what == what
         )
     )

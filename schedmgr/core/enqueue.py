@@ -97,6 +97,7 @@ def record(session: Session, firings: Sequence[Firing], *, claim_token: str, pro
         return ()
     now = session.now()
     session.execute(insert(ScheduleFiring), [_firing_row(firing, now, claim_token, process_id) for firing in firings])
+    session.leaves(select(ScheduleFiring.id).where(ScheduleFiring.claim_token == claim_token).limit(1))
     by_occurrence = _ids_by_occurrence(session, claim_token)
     ids = tuple(by_occurrence[firing.schedule_id, firing.scheduled_for] for firing in firings)
     runs = [row for firing, id in zip(firings, ids, strict=True) for row in _run_rows(firing, id, now)]

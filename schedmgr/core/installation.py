@@ -34,7 +34,8 @@ def environment(session: Session) -> str | None:
 
 def set_environment(session: Session, name: str, by: str) -> None:
     """Remember for which environment the tables are."""
-    _set(session, "environment", {"name": name}, by)
+    if environment(session) != name:
+        _set(session, "environment", {"name": name}, by)
 
 
 def definitions_in_force(session: Session) -> InForce | None:
@@ -58,6 +59,7 @@ def put_in_force(session: Session, fingerprint: str, source: str, schedules: int
     kept = [one for one in dict.fromkeys(replaced) if one != fingerprint][:REMEMBERED]
     new = InForce(fingerprint, source, schedules, session.now(), tuple(kept))
     _set(session, "definitions", asdict(new) | {"since": new.since.isoformat()}, by)
+    session.leaves(select(Setting.key).where(Setting.key == "definitions", Setting.changed_at == session.now()))
 
 
 def _value(session: Session, key: str) -> Mapping[str, Any] | None:

@@ -1,19 +1,21 @@
 """Every claim and every lease.  The lock only saves work: what makes a firing unique is its row, what makes an attempt
 unique is the counted UPDATE that starts it."""
 
+import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, select, text, update
 
 from schedmgr.core import transitions
 from schedmgr.core.transitions import Lease
 from schedmgr.database.engine import Session
 from schedmgr.database.failures import TransactionLost
-from schedmgr.database.models import JobRun, JobSchedule, JobVersion
+from schedmgr.database.models import JobRun, JobSchedule, JobVersion, Setting
+from schedmgr.database.types import Words
 from schedmgr.vocabulary import UNFINISHED, RunStatus
 
 
@@ -61,6 +63,20 @@ def lock_schedules(session: Session, ids: Sequence[str]) -> None:
     session.execute(select(JobSchedule.id).where(JobSchedule.id.in_(ids)).order_by(JobSchedule.id).with_for_update())
 
 
+def hold_pauses(session: Session, *, to_change: bool = False) -> None:
+    """Until this transaction ends nobody begins or ends a pause: what it decides, it decides under those that it sees.
+
+    `to_change`: this one begins or ends a pause, and waits until all that is being decided is written.  Call it before
+    the clock is read, so that the pause holds from when nothing is being decided any more.
+    """
+    session.execute(select(Setting.key).where(Setting.key == "environment").with_for_update(read=not to_change))
+
+
+def hold_definitions(session: Session) -> None:
+    """Until this transaction ends no other one puts definitions into force."""
+    session.execute(select(Setting.key).where(Setting.key == "definitions").with_for_update())
+
+
 def account(session: Session, moves: Sequence[Move]) -> None:
     """Move `accounted_until`, in the transaction that wrote the firings which cover what lies between.
 
@@ -68,29 +84,95 @@ def account(session: Session, moves: Sequence[Move]) -> None:
     """
     if not moves:
         return
+    move = _move_each if session.connection.dialect.name == "sqlite" else _move_together
+    if move(session, moves) != len(moves):
+        raise TransactionLost("Another process accounted for one of the same schedules first. Try again.")
+
+
+def _move_each(session: Session, moves: Sequence[Move]) -> int:
+    """One prepared statement, many times: where the database is a file there is no journey to save."""
     table = JobSchedule.__table__
-    moved = session.execute(
+    return session.execute(
         update(JobSchedule)
         .where(table.c.id == bindparam("schedule"), table.c.accounted_until == bindparam("old", type_=_INSTANT))
         .values(accounted_until=bindparam("new"), next_run_at=bindparam("next")),
         [{"schedule": m.schedule_id, "old": m.old, "new": m.new, "next": m.next_run_at} for m in moves],
-    )
-    if moved.rowcount != len(moves):
-        raise TransactionLost("Another process accounted for one of the same schedules first. Try again.")
+    ).rowcount
+
+
+def _move_together(session: Session, moves: Sequence[Move]) -> int:
+    """One statement, and so one journey to the server, however many schedules move."""
+    collation = Words.collation_of(session.connection.dialect)
+    rows = [
+        {"id": m.schedule_id, "was": _stored(m.old), "new": _stored(m.new)}
+        | ({} if m.next_run_at is None else {"next": _stored(m.next_run_at)})
+        for m in moves
+    ]
+    return session.execute(text(_MOVE_TOGETHER.format(collation=collation)), {"moves": json.dumps(rows)}).rowcount
+
+
+def _stored(instant: datetime) -> str:
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+_MOVE_TOGETHER = """
+UPDATE job_schedule JOIN JSON_TABLE(:moves, '$[*]' COLUMNS (
+    id VARCHAR(100) PATH '$.id',
+    was DATETIME(6) PATH '$.was',
+    new DATETIME(6) PATH '$.new',
+    next DATETIME(6) PATH '$.next'
+)) AS move ON job_schedule.id = move.id COLLATE {collation} AND job_schedule.accounted_until = move.was
+SET job_schedule.accounted_until = move.new, job_schedule.next_run_at = move.next
+"""
 
 
 def claim_runs(
-    session: Session, process_id: str, limit: int, lease_length: timedelta, groups: Sequence[str] = ()
+    session: Session,
+    process_id: str,
+    limit: int,
+    lease_length: timedelta,
+    groups: Sequence[str] = (),
+    *,
+    claim_token: str | None = None,
 ) -> list[ClaimedRun]:
-    """Take up to `limit` waiting runs, highest priority first, then longest available; of `groups` only, if any."""
+    """Take up to `limit` waiting runs, highest priority first, then longest available; of `groups` only, if any.
+
+    The tokens of their leases begin with `claim_token`, by which `give_back_claim` finds them.
+    """
     now = session.now()
+    claim_token = claim_token or new_token()
     rows = session.execute(_claimable(now, groups).limit(limit).with_for_update(skip_locked=True)).all()
+    definitions = _definitions(session, {row.job_version_id for row in rows})
     claimed = []
-    for run_id, attempt, job, definition, schedule_id, scheduled_for in rows:
-        lease = Lease(new_token(), process_id, now + lease_length)
-        if transitions.start(session, run_id, attempt, lease, now):
-            claimed.append(ClaimedRun(run_id, attempt, job, definition, schedule_id, scheduled_for, lease.token))
+    for row in rows:
+        lease = Lease(f"{claim_token}.{row.id}", process_id, now + lease_length)
+        if transitions.start(session, row.id, row.attempt, lease, now):
+            definition = definitions[row.job_version_id]
+            claimed.append(
+                ClaimedRun(row.id, row.attempt, row.job, definition, row.schedule_id, row.scheduled_for, lease.token)
+            )
+            session.leaves(select(JobRun.id).where(JobRun.id == row.id, JobRun.lease_token == lease.token))
     return claimed
+
+
+def give_back_claim(session: Session, claim_token: str, started: Container[str]) -> int:
+    """Return the runs of a claim that were not started to the queue, untouched.  Returns how many."""
+    held = session.execute(
+        select(JobRun.id, JobRun.attempt, JobRun.lease_token).where(
+            JobRun.status == RunStatus.RUNNING, JobRun.lease_token.startswith(f"{claim_token}.")
+        )
+    ).all()
+    return sum(
+        transitions.give_back(session, run_id, attempt, token)
+        for run_id, attempt, token in held
+        if token is not None and token not in started
+    )
+
+
+def _definitions(session: Session, version_ids: set[int]) -> dict[int, dict[str, Any]]:
+    """Read apart from the claim, which would lock them with the runs, and so hide all other runs of a job."""
+    rows = session.execute(select(JobVersion.id, JobVersion.definition).where(JobVersion.id.in_(version_ids)))
+    return {row.id: row.definition for row in rows}
 
 
 def something_waits(session: Session, groups: Sequence[str] = ()) -> bool:
@@ -98,17 +180,16 @@ def something_waits(session: Session, groups: Sequence[str] = ()) -> bool:
     return session.execute(_claimable(session.now(), groups).limit(1)).first() is not None
 
 
-def _claimable(now: datetime, groups: Sequence[str]) -> Select[Any]:
+def _claimable(now: datetime, groups: Sequence[str]) -> Select[*tuple[Any, ...]]:
     query = (
         select(
             JobRun.id,
             JobRun.attempt,
             JobRun.job,
-            JobVersion.definition,
+            JobRun.job_version_id,
             JobRun.schedule_id,
             JobRun.scheduled_for,
         )
-        .join(JobVersion, JobVersion.id == JobRun.job_version_id)
         .where(
             JobRun.status == RunStatus.QUEUED,
             JobRun.available_at <= now,

@@ -59,6 +59,7 @@ def register(
             concurrency=concurrency,
         )
     )
+    session.leaves(select(Process.id).where(Process.id == process.id))
     return process
 
 

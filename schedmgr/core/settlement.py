@@ -75,6 +75,7 @@ def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | N
     command.  Schedules that are off or archived are left alone.  A schedule whose occurrences cannot be worked out gets
     a firing that says so, and cannot harm the others.
     """
+    locking.hold_pauses(session)
     states = [state for state in schedules(session, schedule_ids) if state.enabled]
     facts = _facts(session, states)
     recorded = _recorded(session, states)

@@ -51,6 +51,7 @@ def sync(
     back off.  Raises Refused, with nothing written, unless `change_environment`: for another environment than the
     tables', when no schedule would be left, or when the sample would replace a project's own definitions.
     """
+    locking.hold_definitions(session)
     if not change_environment:
         _refuse_wrong_environment(session, definitions, environment)
         _refuse_sample(session, definitions)

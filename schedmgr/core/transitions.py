@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 
 from schedmgr.database.engine import Session
 from schedmgr.database.models import JobRun, JobRunAttempt
@@ -168,5 +168,10 @@ def _end_attempt(session: Session, run_id: int, attempt: int, ending: Ending) ->
             error=ending.error,
             output_bytes=ending.output_bytes,
             output_left_out=ending.output_left_out,
+        )
+    )
+    session.leaves(
+        select(JobRunAttempt.attempt).where(
+            JobRunAttempt.run_id == run_id, JobRunAttempt.attempt == attempt, JobRunAttempt.finished_at == ending.at
         )
     )

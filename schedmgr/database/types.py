@@ -64,11 +64,16 @@ class Words(TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """MySQL and MariaDB each have a name of their own for this collation."""
+        """VARCHAR, told its collation, where there is one."""
         if dialect.name not in ("mysql", "mariadb"):
             return dialect.type_descriptor(String(self.length))
-        collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        collation = self.collation_of(dialect)
         return dialect.type_descriptor(VARCHAR(self.length, charset="utf8mb4", collation=collation))
+
+    @staticmethod
+    def collation_of(dialect: Dialect) -> str:
+        """The name of that collation on MySQL or MariaDB."""
+        return "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
 
 
 class Choice(TypeDecorator[StrEnum]):

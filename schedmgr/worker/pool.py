@@ -74,6 +74,7 @@ class Pool:
         self._environ = environ
         self._guard = Guard(now=database.approximate_now)
         self._held: dict[str, _Held] = {}
+        self._claim_token: str | None = None  # of a claim of which something may be left unstarted
         self._lock = threading.Lock()
         self._outage = Outage(log, "worker", clock.monotonic)
         self._wake = threading.Event()
@@ -113,6 +114,7 @@ class Pool:
     def _step(self) -> None:
         self._keep_leases()
         self._watch_cancellations()
+        self._give_back_unstarted()
         free = self._options.concurrency - len(self._held)
         if free > 0 and self._something_waits():
             self._claim(free)
@@ -136,11 +138,27 @@ class Pool:
     def _claim(self, free: int) -> None:
         claimed_at = boot_seconds()
         length = timedelta(seconds=self._options.lease_seconds)
+        token = self._claim_token = locking.new_token()
+        groups = self._options.groups
         claimed = self._database.transact(
-            lambda session: locking.claim_runs(session, self._process_id(), free, length, self._options.groups)
+            lambda session: locking.claim_runs(session, self._process_id(), free, length, groups, claim_token=token)
         )
         for run in claimed:
             self._start_or_give_back(run, claimed_at)
+        self._claim_token = None
+
+    def _give_back_unstarted(self) -> None:
+        """After a claim of which it was never known whether it was kept, or that an error interrupted: return what was
+        claimed and not started, or it would stay with this worker until its lease lapsed, and then count as lost."""
+        token = self._claim_token
+        if token is None:
+            return
+        with self._lock:
+            started = set(self._held)
+        returned = self._database.transact(lambda session: locking.give_back_claim(session, token, started))
+        self._claim_token = None
+        if returned:
+            log.warning("job runs given back unstarted, since their claim was in doubt count=%d", returned)
 
     def _start_or_give_back(self, run: ClaimedRun, claimed_at: float) -> None:
         """A run that was claimed is started, or it goes back to the queue untouched."""
@@ -263,6 +281,7 @@ class Pool:
         while self._held and clock.monotonic() < ends_at and not self._hurry.is_set():
             self._guarded(self._keep_leases)
             self._guarded(self._watch_cancellations)
+            self._guarded(self._give_back_unstarted)
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
         with self._lock:

@@ -17,7 +17,7 @@ PATIENCE = 30.0  # seconds
 @pytest.fixture
 def impatient(monkeypatch):
     """Writers give up after a moment instead of five seconds."""
-    monkeypatch.setattr("schedmgr.database.engine.BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr("schedmgr.database.sqlite.BUSY_TIMEOUT", 0.02)
 
 
 @pytest.fixture

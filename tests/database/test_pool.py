@@ -24,7 +24,7 @@ def wait_until(condition, what):
 @pytest.fixture
 def pool(monkeypatch, open_database):
     """A pool whose writers give up after a moment instead of five seconds."""
-    monkeypatch.setattr("schedmgr.database.engine.BUSY_TIMEOUT", 0.02)
+    monkeypatch.setattr("schedmgr.database.sqlite.BUSY_TIMEOUT", 0.02)
     pool = Pool(open_database(), PoolOptions(1, 60, 30), process_id=lambda: "w1", environ=os.environ)
     pool.start()
     yield pool
