@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mariadb import Server, reason_to_skip
 from sqlalchemy import Row, select, text
 
 from schedmgr.core import actions, processes, settlement, sync
@@ -19,9 +20,10 @@ from schedmgr.core.sync import Synced
 from schedmgr.daemon import tick
 from schedmgr.database.engine import Database
 from schedmgr.database.migrate import migrate
-from schedmgr.database.models import JobRun, JobSchedule, ScheduleFiring, SchedulePeriod
+from schedmgr.database.models import Base, JobRun, JobSchedule, ScheduleFiring, SchedulePeriod
 from schedmgr.vocabulary import ProcessRole
 
+ON_SERVER = "schedmgr_test"
 PERSON = Requester("cli:ann@desk", "command line")
 ONE_JOB = (Job("tidy", command="true"),)
 
@@ -183,6 +185,42 @@ def database_file(_migrated_file: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(_migrated_file, tmp_path / "schedmgr.db"))
 
 
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A private server, for all tests of this process."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    with Server.make(tmp_path_factory.mktemp("mariadb") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _migrated_server(mariadb_server: Server) -> Server:
+    database = Database(mariadb_server.create(ON_SERVER))
+    migrate(database)
+    database.close()
+    return mariadb_server
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest) -> str:
+    """A migrated, empty database for the test alone."""
+    if database_kind == "sqlite":
+        return f"sqlite:///{request.getfixturevalue('database_file')}"
+    server: Server = request.getfixturevalue("_migrated_server")
+    server.kill_connections(ON_SERVER)  # what an earlier test left open may hold locks
+    filled = " UNION ALL ".join(f"(SELECT '{name}' FROM `{name}` LIMIT 1)" for name in Base.metadata.tables)
+    for (name,) in server.query(filled, database=ON_SERVER):
+        server.query(f"SET STATEMENT foreign_key_checks = 0 FOR TRUNCATE TABLE `{name}`", database=ON_SERVER)
+    return server.url(ON_SERVER)
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """Where the test's database lies: "sqlite" or "mariadb".  Those of the database itself run on each."""
+    return "sqlite"
+
+
 @pytest.fixture
 def clock(tmp_path: Path) -> MovedClock:
     """The clock of the test's database."""
@@ -190,12 +228,12 @@ def clock(tmp_path: Path) -> MovedClock:
 
 
 @pytest.fixture
-def open_database(database_file: Path, clock: MovedClock) -> Iterator[Callable[[], Database]]:
+def open_database(database_url: str, clock: MovedClock) -> Iterator[Callable[[], Database]]:
     """Opens one more set of connections to the test's database, as another process would have."""
     opened: list[Database] = []
 
     def open() -> Database:
-        opened.append(Database(f"sqlite:///{database_file}", test_clock=clock.file))
+        opened.append(Database(database_url, test_clock=clock.file))
         return opened[-1]
 
     yield open
