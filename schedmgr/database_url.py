@@ -49,7 +49,7 @@ class Servers:
 
 
 OPTIONS = {
-    "ssl": "true: encrypted, whatever the server's certificate",
+    "ssl": "true: encrypted, whatever the server's certificate; false: never encrypted",
     "ssl_ca": "a file: encrypted, and the certificate must be for this host and by this authority",
     "unix_socket": "a file: the server on this machine, through its socket",
 }
@@ -83,8 +83,8 @@ def _servers(url: str) -> Servers:
     options = dict(parse_qsl(found["options"] or "", keep_blank_values=True))
     if unknown := [name for name in options if name not in OPTIONS]:
         raise DatabaseURLError(f"The option {unknown[0]!r} is not known. Known are {', '.join(OPTIONS)}.")
-    if options.get("ssl", "true") != "true":
-        raise DatabaseURLError("The option ssl is true, or is left out.")
+    if options.get("ssl", "true") not in ("true", "false"):
+        raise DatabaseURLError("The option ssl is true or false.")
     return Servers(
         hosts=tuple(_host(text) for text in (found["hosts"] or "localhost").split(",")),
         user=unquote(found["user"] or ""),

@@ -32,6 +32,7 @@ LOCK_TIMEOUT = 5  # seconds that a statement waits for a locked row
 HOLD_TIMEOUT = 10  # seconds after which the server frees the locks of a transaction that has gone silent (MariaDB)
 IDLE_TIMEOUT = 600  # seconds after which the server closes a session that does nothing (MariaDB)
 IDLE_TIMEOUT_MYSQL = 30  # MySQL has this one only: it also frees locks
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AVOIDED_FOR = 30.0  # seconds for which a host that did not answer is tried last
 
 TRY_AGAIN = {
@@ -78,6 +79,7 @@ class MySQL:
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
+        self._tls = _tls(servers.options)
         self._avoided: dict[Host, float] = {}
         self._lock = threading.Lock()
         # A read sees one state however many queries it takes; a write sees what is there when each of its statements
@@ -124,7 +126,6 @@ class MySQL:
             "mysql+pymysql://",
             creator=lambda: self._connect(characteristics, answer_timeout),
             pool_pre_ping=True,
-            pool_recycle=IDLE_TIMEOUT_MYSQL // 2,
             pool_size=16,
             max_overflow=32,
         )
@@ -154,17 +155,20 @@ class MySQL:
 
     def _connect_to(self, host: Host, characteristics: str, answer_timeout: int) -> Driver[Any]:
         options = self._servers.options
+        is_here = "unix_socket" in options or host.name in LOOPBACK
         try:
             connection: Driver[Any] = pymysql.connect(
                 host=host.name,
                 port=host.port,
                 unix_socket=options.get("unix_socket"),
                 user=self._servers.user,
-                password=self._servers.password,
+                password=self._servers.password.encode(),
                 database=self._servers.database,
                 charset="utf8mb4",
                 collation="utf8mb4_bin",
-                ssl=_tls(options),
+                # Where nothing is said: encrypted if the server can, but not to this very host.
+                ssl=self._tls,
+                ssl_disabled=options.get("ssl") == "false" or (self._tls is None and is_here),
                 client_flag=CLIENT.FOUND_ROWS,  # an UPDATE counts the rows that it found, whether or not they changed
                 connect_timeout=CONNECT_TIMEOUT,
                 read_timeout=answer_timeout,
@@ -194,7 +198,7 @@ class MySQL:
 def _tls(options: dict[str, str]) -> ssl.SSLContext | None:
     if "ssl_ca" in options:
         return ssl.create_default_context(cafile=options["ssl_ca"])
-    if "ssl" not in options:
+    if options.get("ssl") != "true":
         return None
     context = ssl.create_default_context()
     context.check_hostname = False
