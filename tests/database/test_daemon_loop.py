@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from kinds import ON_SQLITE
 from sqlalchemy import select
 
 from schedmgr.daemon.loop import Daemon, DaemonOptions
@@ -66,6 +67,7 @@ def test_what_is_wrong_with_the_definitions_is_still_told_after_a_silence(loopin
         assert "not valid Python" in str(session.scalar(newest))
 
 
+@ON_SQLITE  # one writer keeps all others waiting
 def test_definitions_that_could_not_be_written_are_written_once_the_database_is_back(
     looping, installation, open_database, caplog
 ):

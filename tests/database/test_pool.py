@@ -1,10 +1,14 @@
-"""The worker's pool with a real guard, and a database that is away when a job ends."""
+"""The worker's pool with a real guard, and a database that is away when a job ends.
+
+The way in which the database is kept away here is SQLite's.
+"""
 
 import os
 import threading
 import time
 
 import pytest
+from kinds import ON_SQLITE
 
 from schedmgr.core import actions
 from schedmgr.core.definitions import Job, Schedule
@@ -43,6 +47,7 @@ def running(pool, installation, tmp_path):
     return run_id
 
 
+@ON_SQLITE
 def test_an_end_is_recorded_once_the_database_is_back(running, installation, open_database, tmp_path, caplog):
     with open_database().write():
         (tmp_path / "go").touch()
@@ -51,6 +56,7 @@ def test_an_end_is_recorded_once_the_database_is_back(running, installation, ope
     wait_until(lambda: installation.runs()[0].status is RunStatus.SUCCEEDED, "the end is recorded")
 
 
+@ON_SQLITE
 def test_a_worker_that_is_hurried_ends_although_the_database_is_away(pool, running, open_database, tmp_path, caplog):
     stopping = threading.Thread(target=pool.stop)
     with open_database().write():
@@ -61,6 +67,7 @@ def test_a_worker_that_is_hurried_ends_although_the_database_is_away(pool, runni
         wait_until(lambda: not stopping.is_alive(), "the worker has ended")
 
 
+@ON_SQLITE
 def test_a_run_whose_end_cannot_be_recorded_keeps_no_place_and_no_lease(pool, running, installation, tmp_path, caplog):
     installation.sql("CREATE TRIGGER refuse BEFORE UPDATE OF status ON job_run BEGIN SELECT RAISE(ABORT, 'no'); END")
     (tmp_path / "go").touch()
