@@ -49,6 +49,7 @@ MODES = ("web", "daemon", "worker")
 LOCAL_ENVIRONMENT = "development"
 GROUP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 JWT_SECRET_BYTES = 32
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
-        environment = self.text("APP_ENV") or self.text("NODE_ENV") or LOCAL_ENVIRONMENT
+        environment = self.environment()
         settings = Settings(
             environment=environment,
             database_url=self.database_url(),
@@ -233,6 +234,13 @@ class _Reader:
         if not all(GROUP_NAME.fullmatch(one) for one in names) or (self.text(name) and not names):
             self.wrong(name, "Allowed are names of groups with commas between them, such as feed,sync.")
         return names
+
+    def environment(self) -> str:
+        name = "APP_ENV" if self.text("APP_ENV") else "NODE_ENV"
+        value = self.text(name) or LOCAL_ENVIRONMENT
+        if len(value) > LONGEST_NAME or not value.isprintable():
+            self.wrong(name, f"Allowed is a name of up to {LONGEST_NAME} characters.")
+        return value
 
     def database_url(self) -> str:
         url = self.text("DATABASE_URL") or "sqlite:///schedmgr.db"

@@ -147,3 +147,9 @@ def test_what_is_in_force_is_shown_with_every_variable_and_without_a_secret(load
 )
 def test_a_password_in_a_url_is_covered(url, shown):
     assert mask_url(url) == shown
+
+
+def test_an_environment_has_a_name_that_fits_the_tables(load):
+    assert load(APP_ENV="x" * 100).environment == "x" * 100
+    with pytest.raises(SettingsError, match=r"^APP_ENV: 'x+' is not allowed\. Allowed is a name of up to 100 characters"):
+        load(APP_ENV="x" * 101)

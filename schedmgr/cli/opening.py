@@ -57,7 +57,7 @@ def _file(settings: Settings) -> Path:
 
 def requester() -> Requester:
     """The person at this command line."""
-    return Requester(who=f"cli:{_user()}@{socket.gethostname()}", origin="command line")
+    return Requester(who=f"cli:{_user()[:100]}@{socket.gethostname()}", origin="command line")
 
 
 def _user() -> str:

@@ -30,8 +30,7 @@ Name = Annotated[str, mapped_column(Words(100))]
 Word = Annotated[str, mapped_column(Words(20))]
 Who = Annotated[str, mapped_column(Words(200))]
 Token = Annotated[str, mapped_column(Words(64))]
-Sentence = Annotated[str, mapped_column(Text)]
-LongText = Annotated[str, mapped_column(Text().with_variant(LONGTEXT, "mysql", "mariadb"))]
+Sentence = Annotated[str, mapped_column(Text().with_variant(LONGTEXT, "mysql", "mariadb"))]  # of any length
 BigId = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)]
 BigRef = Annotated[int, mapped_column(BigInteger().with_variant(Integer, "sqlite"))]
 
@@ -279,7 +278,7 @@ class JobRunOutput(Base):
     first_line: Mapped[BigRef]  # 1-based
     byte_offset: Mapped[BigRef]
     byte_count: Mapped[BigRef]
-    segments: Mapped[LongText]
+    segments: Mapped[Sentence]
 
 
 class Process(Base):
