@@ -6,11 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from schedmgr import database_url
 from schedmgr.core.audit import Requester
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
+from schedmgr.database_url import SQLiteFile
 from schedmgr.errors import DatabaseNotReady
 from schedmgr.settings import Settings
 
@@ -36,7 +37,7 @@ def opened(settings: Settings | None = None) -> Iterator[Database]:
 def require_file(settings: Settings) -> None:
     """Raises DatabaseNotReady for a SQLite file that does not exist: opening it would leave an empty one behind."""
     file = _file(settings)
-    if not file.exists():
+    if file is not None and not file.exists():
         raise DatabaseNotReady(f"There is no database at {file.absolute()} yet. Run: schedmgr migrate")
     require_no_other_file(settings)
 
@@ -44,15 +45,16 @@ def require_file(settings: Settings) -> None:
 def require_no_other_file(settings: Settings) -> None:
     """Raises DatabaseNotReady if what stands at the place of the SQLite file is something else."""
     file = _file(settings)
-    if file.is_file() and os.access(file, os.R_OK):
+    if file is not None and file.is_file() and os.access(file, os.R_OK):
         with file.open("rb") as opened_file:
             start = opened_file.read(len(_SQLITE))
         if start not in (b"", _SQLITE):
             raise DatabaseNotReady(f"{file.absolute()} is no SQLite database. Set DATABASE_URL to one that is.")
 
 
-def _file(settings: Settings) -> Path:
-    return Path(unquote(urlsplit(settings.database_url).path)[1:])
+def _file(settings: Settings) -> Path | None:
+    named = database_url.parse(settings.database_url)
+    return Path(named.path) if isinstance(named, SQLiteFile) else None
 
 
 def requester() -> Requester:
