@@ -144,9 +144,9 @@ def _daemon(facts: Vitals, max_age: timedelta) -> Check:
     silence = max(facts.now - last.beat_at, timedelta(0))
     status = _by_age(silence, max_age)
     if status is Status.OK:
-        did = "was stopped" if last.stopped_at else "beat"
+        did = "was stopped" if last.ended_well else "beat"
         return Check("daemon", status, f"The daemon on {last.host} {did} {phrases.duration(silence)} ago.")
-    did = "was stopped" if last.stopped_at else "beat last"
+    did = "was stopped" if last.ended_well else "beat last"
     return Check(
         "daemon",
         status,

@@ -5,7 +5,7 @@ the old definition and in the same transaction.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,11 +16,12 @@ from schedmgr.core import cron, enqueue, locking, phrases, policies, processes
 from schedmgr.core.cron import CronError
 from schedmgr.core.enqueue import Firing, JobToRun, Selection
 from schedmgr.core.locking import Move
-from schedmgr.core.policies import Facts, Paused, Unfinished, Verdict
+from schedmgr.core.policies import Facts, Paused, Presence, Unfinished, Verdict
 from schedmgr.core.timetable import Timetable
 from schedmgr.database.engine import Session
+from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring, SchedulePeriod
-from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole
+from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole, Reason
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | N
         for verdict in _verdicts(state, facts[state.id])
         if (verdict.schedule_id, verdict.scheduled_for) not in recorded
     ]
+    _let_absences_stand(session, facts.values(), [verdict for _, verdict in decided])
     enqueues = any(verdict.decision is Decision.ENQUEUED for _, verdict in decided)
     jobs = enqueue.active_jobs(session) if enqueues else []
     firings = [_firing(verdict, state, jobs) for state, verdict in decided]
@@ -245,8 +247,7 @@ def is_worker_alive(session: Session) -> bool:
     """Whether some process with places for job runs has beaten lately."""
     alive: Select[Any] = select(Process.id).where(
         Process.role.in_([ProcessRole.DAEMON, ProcessRole.WORKER]),
-        Process.beat_at >= session.now() - processes.SILENT_AFTER,
-        Process.stopped_at.is_(None),
+        processes.is_living(session.now()),
         Process.concurrency > 0,
     )
     return session.scalar(alive.limit(1)) is not None
@@ -264,6 +265,26 @@ def _verdicts(state: ScheduleState, facts: Facts) -> tuple[Verdict, ...]:
         return policies.decide(facts)
     except CronError as error:
         return (policies.undecidable(state.id, facts.now, f"When it is due cannot be worked out: {error}"),)
+
+
+def _let_absences_stand(session: Session, facts: Collection[Facts], verdicts: Iterable[Verdict]) -> None:
+    """Where these verdicts say that no daemon was there, nobody can have been there after all.
+
+    Raises TransactionLost if one has just come back: nothing of this transaction may be kept.
+    """
+    absent = [verdict for verdict in verdicts if verdict.reason is Reason.MISSED_NO_DAEMON]
+    if not absent:
+        return
+    newest = max(verdict.missed_until or verdict.scheduled_for for verdict in absent)
+    processes.end_lives_that_missed(session, newest)
+    oldest = min(one.accounted_until for one in facts)
+    seen = next(one.presences for one in facts)
+    if _until(newest, processes.presences(session, oldest)) != _until(newest, seen):
+        raise TransactionLost("A daemon has come back meanwhile. Try again.")
+
+
+def _until(instant: datetime, presences: Iterable[Presence]) -> list[Presence]:
+    return [Presence(one.since, min(one.until, instant)) for one in presences if one.since <= instant]
 
 
 def _recorded(session: Session, states: Iterable[ScheduleState]) -> set[tuple[str, datetime | None]]:

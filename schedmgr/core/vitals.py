@@ -49,7 +49,12 @@ class Life:
 
     def is_living(self, now: datetime) -> bool:
         """Whether it has not ended and beat lately."""
-        return self.stopped_at is None and now - self.beat_at <= SILENT_AFTER
+        return self.stopped_at is None and abs(now - self.beat_at) <= SILENT_AFTER
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it said itself that it stops; others end a life that was not there when it should have been."""
+        return self.stopped_at is not None and self.stopped_at <= self.beat_at
 
     @property
     def takes_runs(self) -> bool:
@@ -146,7 +151,7 @@ class Vitals:
         return tuple(
             life
             for life in self.processes
-            if life.stopped_at is None and not life.is_living(self.now) and not self._is_replaced(life)
+            if not life.ended_well and self.now - life.beat_at > SILENT_AFTER and not self._is_replaced(life)
         )
 
     def _is_replaced(self, life: Life) -> bool:
@@ -163,7 +168,7 @@ def vitals(session: Session) -> Vitals:
     return Vitals(
         now=now,
         last_daemon=_last_daemon(session),
-        processes=tuple(_lives(session, _beaten_since(now - STALE_SHOWN))),
+        processes=tuple(_lives(session, _beaten_since(now - STALE_SHOWN, now))),
         oldest_due=_oldest_due(session),
         overdue=overdue,
         enabled=enabled,
@@ -192,9 +197,10 @@ _LIFE = (
 )
 
 
-def _beaten_since(since: datetime) -> Select[Any]:
-    """By role, so that the index on role and beat serves."""
-    return select(*_LIFE).where(Process.role.in_(list(ProcessRole)), Process.beat_at >= since)
+def _beaten_since(since: datetime, now: datetime) -> Select[Any]:
+    """By role, so that the index on role and beat serves.  Beats of the future are those of a clock that has stepped
+    back since."""
+    return select(*_LIFE).where(Process.role.in_(list(ProcessRole)), Process.beat_at.between(since, now + SILENT_AFTER))
 
 
 def _lives(session: Session, query: Select[Any]) -> list[Life]:
@@ -203,7 +209,8 @@ def _lives(session: Session, query: Select[Any]) -> list[Life]:
 
 
 def _last_daemon(session: Session) -> Life | None:
-    found = _lives(session, select(*_LIFE).where(Process.role == ProcessRole.DAEMON).limit(1))
+    beaten = Process.beat_at <= session.now() + SILENT_AFTER
+    found = _lives(session, select(*_LIFE).where(Process.role == ProcessRole.DAEMON, beaten).limit(1))
     return found[0] if found else None
 
 

@@ -16,6 +16,7 @@ from schedmgr.core.locking import DueLook
 from schedmgr.core.outage import Outage
 from schedmgr.core.problems import Place, Problem, file_problem
 from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
+from schedmgr.core.settlement import Settlement
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.watch import DefinitionsWatch, News
 from schedmgr.database.engine import Database, Session
@@ -109,6 +110,7 @@ class Daemon:
                 environment=self._options.environment,
                 version=self._options.version,
                 concurrency=self._options.concurrency,
+                replaces=self._process,
             )
             processes.hold_definitions(session, process, self._held, session.now())
             if self._problems:
@@ -176,8 +178,8 @@ class Daemon:
         return self._process
 
     def _beat(self, now: datetime) -> None:
-        """Beat every ten seconds, and at once after a silence: that ends this life."""
-        is_silent = self._beat_at is not None and now - self._beat_at > SILENT_AFTER
+        """Beat every ten seconds, and at once after a silence or a step of the clock: that ends this life."""
+        is_silent = self._beat_at is not None and abs(now - self._beat_at) > SILENT_AFTER
         if clock.monotonic() < self._beats_next and not is_silent:
             return
 
@@ -205,9 +207,13 @@ class Daemon:
             self._repair()
 
     def _repair(self) -> None:
-        process_id = self._living().id
-        settled = self._database.transact(lambda session: settlement.repair(session, process_id=process_id))
-        ticking.log_firings(self._database, settled)
+        process = self._living()
+
+        def repair(session: Session) -> Settlement:
+            processes.beat_unbroken(session, process)
+            return settlement.repair(session, process_id=process.id)
+
+        ticking.log_firings(self._database, self._database.transact(repair))
 
     def _announce(self, news: News) -> None:
         if news.definitions is not None:
@@ -241,6 +247,7 @@ class Daemon:
         """Write them to the tables, unless this daemon has just started with definitions that others replaced: then a
         rolling deploy is under way, and the old ones must not come back."""
         process = self._living()
+        processes.beat_unbroken(session, process)
         processes.hold_definitions(session, process, definitions, session.now())
         in_force = installation.definitions_in_force(session)
         if (

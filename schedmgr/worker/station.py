@@ -80,6 +80,7 @@ class Station:
                 environment=self._options.environment,
                 version=self._options.version,
                 concurrency=self._options.concurrency,
+                replaces=self._process,
             )
         )
         log.info("worker started process=%s environment=%s", self._process.id, self._options.environment)

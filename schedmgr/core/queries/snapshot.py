@@ -12,6 +12,7 @@ from sqlalchemy import exists, func, or_, select
 
 from schedmgr.core import installation, vitals
 from schedmgr.core.installation import InForce
+from schedmgr.core.processes import SILENT_AFTER
 from schedmgr.core.queries.firings import FiringFacts, newest_by_schedule
 from schedmgr.core.vitals import Life, Paused, Vitals
 from schedmgr.database.engine import Session
@@ -271,7 +272,10 @@ def _processes(session: Session, now: datetime) -> tuple[Life, ...]:
     columns = [getattr(Process, name) for name in Life.__dataclass_fields__]
     rows = session.execute(
         select(*columns)
-        .where(Process.role.in_(list(ProcessRole)), Process.beat_at >= now - vitals.STALE_SHOWN)
+        .where(
+            Process.role.in_(list(ProcessRole)),
+            Process.beat_at.between(now - vitals.STALE_SHOWN, now + SILENT_AFTER),
+        )
         .order_by(Process.beat_at.desc(), Process.started_at.desc())
     )
     return tuple(
