@@ -44,7 +44,8 @@ def health(ctx: click.Context, verbose: bool, max_age: int, as_json: bool) -> No
 def _verdict(max_age: timedelta) -> "Health":
     from schedmgr.cli.opening import require_file
     from schedmgr.core import health
-    from schedmgr.core.health import Check, Health, Status
+    from schedmgr.core.health import Health
+    from schedmgr.core.verdict import Check, Status
     from schedmgr.database.engine import Database
     from schedmgr.errors import DatabaseNotReady, SettingsError
     from schedmgr.settings import Settings

@@ -1,24 +1,23 @@
 """The verdicts behind `schedmgr health`, /readyz, banners and metrics: facts in, judgement out."""
 
-import shutil
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from pathlib import Path
 
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from schedmgr.core import phrases
-from schedmgr.core.file_locks import hanging_writer
+from schedmgr.core import database_checks, phrases
 from schedmgr.core.processes import SILENT_AFTER
+from schedmgr.core.verdict import Check, Status
 from schedmgr.core.vitals import Life, Vitals, vitals
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
 from schedmgr.errors import DatabaseUnavailable
 from schedmgr.vocabulary import ProcessRole
+
+log = logging.getLogger(__name__)
 
 MAX_AGE = timedelta(seconds=300)
 """Nothing may be silent or undecided for longer."""
@@ -26,30 +25,6 @@ ANSWER_WITHIN = 5.0  # seconds that the database has
 LEAST_SUCCESS = 90.0  # percent
 RUNS_FOR_A_RATE = 10
 CLOCK_TOLERANCE = 5.0  # seconds
-LEAST_DISK = 1024 * 1024  # bytes, below which writes may fail
-
-
-class Status(StrEnum):
-    """How bad it is, in the words of the monitoring plugins."""
-
-    OK = "OK"
-    WARNING = "WARNING"
-    CRITICAL = "CRITICAL"
-    UNKNOWN = "UNKNOWN"
-
-    @property
-    def exit_code(self) -> int:
-        """What `schedmgr health` ends with."""
-        return list(Status).index(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question and its answer.  `key` stays the same for ever; `sentence` says what is and what to do."""
-
-    key: str
-    status: Status
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +55,7 @@ def check(database: Database, *, max_age: timedelta = MAX_AGE, within: float = A
     asking.join(within)
     if asking.is_alive():
         return unanswered(f"The database did not answer within {within:g} s.")
-    return answers[0] if answers else Health.of((Check("health", Status.UNKNOWN, "The check itself failed."),))
+    return answers[0]
 
 
 def unanswered(sentence: str) -> Health:
@@ -93,33 +68,17 @@ def _ask(database: Database, max_age: timedelta) -> Health:
         if problem := migrate.problem_with(migrate.revision(database)):
             return unanswered(problem)
         with database.read() as session:
-            facts = replace(vitals(session), disk_free=_disk_free(database))
+            facts = replace(vitals(session), disk_free=database_checks.disk_free(database))
         if judge(facts, max_age).status is not Status.OK:
-            facts = replace(facts, file_held_by=_hanging_writer(database))
+            facts = replace(facts, **database_checks.hindrances(database))
         return judge(facts, max_age)
     except DatabaseUnavailable as error:
         return unanswered(str(error))
     except SQLAlchemyError as error:
         return unanswered(f"The database cannot be used: {getattr(error, 'orig', error)}.")
-
-
-def _hanging_writer(database: Database) -> str | None:
-    file = _file_of(database)
-    return None if file is None else hanging_writer(file)
-
-
-def _disk_free(database: Database) -> int | None:
-    file = _file_of(database)
-    try:
-        return None if file is None else shutil.disk_usage(file).free
-    except OSError:
-        return None
-
-
-def _file_of(database: Database) -> Path | None:
-    """The file that holds all of it, on SQLite."""
-    url = make_url(database.url)
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    except Exception as error:
+        log.exception("check failed")
+        return Health.of((Check("health", Status.UNKNOWN, f"The check itself failed: {error!r}."),))
 
 
 def judge(facts: Vitals, max_age: timedelta = MAX_AGE) -> Health:
@@ -174,20 +133,49 @@ def _due(facts: Vitals, max_age: timedelta) -> Check:
 
 
 def _disk(facts: Vitals, max_age: timedelta) -> Check | None:
-    if facts.disk_free is None or facts.disk_free >= LEAST_DISK:
-        return None
-    left = f"{facts.disk_free // 1024:,} KiB"
-    return Check(
-        "disk", Status.CRITICAL, f"The disk of the database file is full ({left} left): nothing is decided. Make room."
-    )
+    return database_checks.disk(facts)
+
+
+def _writes(facts: Vitals, max_age: timedelta) -> Check | None:
+    is_late = facts.oldest_due is not None and facts.now - facts.oldest_due.due_at > SILENT_AFTER
+    return database_checks.writes(facts, is_hindered=is_late or not facts.living(ProcessRole.DAEMON))
 
 
 def _file(facts: Vitals, max_age: timedelta) -> Check | None:
-    """On SQLite one process can keep all others from writing for as long as it likes."""
-    if facts.file_held_by is None:
+    return database_checks.file_lock(facts)
+
+
+def _rows(facts: Vitals, max_age: timedelta) -> Check | None:
+    return database_checks.row_locks(facts)
+
+
+def _ahead(facts: Vitals, max_age: timedelta) -> Check | None:
+    ahead = facts.ahead
+    if ahead is None:
         return None
-    held = f"The database file is held by {facts.file_held_by}: nothing is decided until that ends."
-    return Check("file", Status.WARNING, held)
+    until = phrases.clock_time(ahead.until, near=facts.now)
+    left = phrases.duration(ahead.until - facts.now)
+    are = "schedule is" if ahead.schedules == 1 else "schedules are"
+    return Check(
+        "ahead",
+        Status.WARNING,
+        f"The database's clock was set back: {ahead.schedules:,} {are} decided already, at most up to {until} UTC, and "
+        f"will be silent until the clock is there, in {left}. What was due until then has been decided and does not "
+        "fire twice. If the clock is wrong now, correct it.",
+    )
+
+
+def _never_due(facts: Vitals, max_age: timedelta) -> Check | None:
+    if not facts.never_due:
+        return None
+    first, others = facts.never_due[0], len(facts.never_due) - 1
+    more = f" Neither does that of {phrases.counted(others, 'other schedule')}." if others else ""
+    return Check(
+        "undecidable",
+        Status.WARNING,
+        f"{first} is on and never fires: its row does not say when it is due.{more} Why: schedmgr schedules history "
+        f"{first}. Write its row anew: schedmgr sync",
+    )
 
 
 def _stale(facts: Vitals, max_age: timedelta) -> Check | None:
@@ -212,6 +200,22 @@ def _workers(facts: Vitals, max_age: timedelta) -> Check | None:
         Status.WARNING,
         f"{phrases.counted(queue.waiting, 'run')} waiting and no worker is running; the oldest has waited {waited}. "
         "Start a daemon with SCHEDMGR_WORKER_CONCURRENCY above 0.",
+    )
+
+
+def _untaken(facts: Vitals, max_age: timedelta) -> Check | None:
+    """Runs that wait beside free places: by what is started, not by what beats."""
+    run = facts.queue.untaken
+    if run is None:
+        return None
+    free = phrases.counted(facts.places - facts.queue.running, "place")
+    are = "is" if facts.places - facts.queue.running == 1 else "are"
+    return Check(
+        "queue",
+        Status.WARNING,
+        f"A run of {run.job} has waited {phrases.duration(facts.now - run.since)} although {free} {are} free, and no "
+        f"run of its group, {run.group}, goes. Start a worker that takes this group (SCHEDMGR_WORKER_GROUPS); if there "
+        "is one, it hangs: restart it.",
     )
 
 
@@ -285,6 +289,10 @@ def _clocks(facts: Vitals, max_age: timedelta) -> Check | None:
     )
 
 
+def _durability(facts: Vitals, max_age: timedelta) -> Check | None:
+    return database_checks.durability(facts)
+
+
 def _pause(facts: Vitals, max_age: timedelta) -> Check | None:
     """Said, but no trouble: a person wants it so."""
     paused = facts.paused
@@ -308,14 +316,20 @@ _QUESTIONS: tuple[Callable[[Vitals, timedelta], Check | None], ...] = (
     _daemon,
     _due,
     _disk,
+    _writes,
     _file,
+    _rows,
+    _ahead,
+    _never_due,
     _stale,
     _workers,
+    _untaken,
     _success,
     _repairs,
     _definitions,
     _agreement,
     _clocks,
+    _durability,
     _pause,
 )
 

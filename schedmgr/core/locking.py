@@ -180,6 +180,13 @@ def something_waits(session: Session, groups: Sequence[str] = ()) -> bool:
     return session.execute(_claimable(session.now(), groups).limit(1)).first() is not None
 
 
+def first_waiting(session: Session, since: datetime, *, but_for: Sequence[str] = ()) -> int | None:
+    """The run that a claim would take first of those available since then, in other groups than these."""
+    query = _claimable(since, ())
+    row = session.execute((query.where(JobRun.group.not_in(but_for)) if but_for else query).limit(1)).first()
+    return None if row is None else row.id
+
+
 def _claimable(now: datetime, groups: Sequence[str]) -> Select[*tuple[Any, ...]]:
     query = (
         select(

@@ -5,25 +5,26 @@ A handful of queries; none of them grows with the history, nor with what is wait
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, or_, select
 
-from schedmgr.core import installation, locking, settlement
+from schedmgr.core import installation, locking, standstill
 from schedmgr.core.installation import InForce
 from schedmgr.core.processes import SILENT_AFTER
+from schedmgr.core.standstill import Ahead, Due, Untaken
+from schedmgr.database import server
 from schedmgr.database.engine import Session
 from schedmgr.database.models import JobRun, JobSchedule, Pause, Process
+from schedmgr.database.server import Server
 from schedmgr.vocabulary import ProcessRole, RunStatus
 
 REPAIRS_SHOWN = timedelta(hours=1)
 STALE_SHOWN = timedelta(hours=1)
 """A process that fell silent longer ago is history: someone replaced it elsewhere, or let it go."""
 RUNS_LOOKED_AT = timedelta(hours=24)
-DUE_LOOKED_AT = 20
-"""So many of the longest due schedules are worked out anew; a stored next run may be wrong."""
 
 JUDGED = (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
 """Ends that say whether a job works; a cancelled or skipped run says nothing about that."""
@@ -63,14 +64,6 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A schedule with an occurrence that nobody has decided yet."""
-
-    schedule_id: str
-    due_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Repaired:
     """A schedule whose stored next run was put right."""
 
@@ -106,6 +99,7 @@ class Queue:
     waiting: int = 0
     longest_waiting_since: datetime | None = None
     running: int = 0
+    untaken: Untaken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +125,9 @@ class Vitals:
     overdue: int = 0
     """Schedules that have been due for over a minute."""
     enabled: int = 0
+    never_due: tuple[str, ...] = ()
+    """Schedules that are on, and of which nothing can say when they are due."""
+    ahead: Ahead | None = None
     repaired: tuple[Repaired, ...] = ()  # within the last hour, newest first
     runs: Runs = Runs()  # of the last 24 hours
     queue: Queue = Queue()
@@ -140,10 +137,20 @@ class Vitals:
     disk_free: int | None = None  # bytes on the disk of the database's file
     file_held_by: str | None = None
     """The process that keeps all others from writing, in words; found out only where something is wrong."""
+    file_is_read_only: bool = False
+    rows_held_by: str | None = None
+    """The same of a server's session that keeps rows locked."""
+    server: Server | None = None
+    """What the database says of itself where it is a server."""
 
     def living(self, *roles: ProcessRole) -> tuple[Life, ...]:
         """The processes that live, of these roles or of all."""
         return tuple(life for life in self.processes if life.is_living(self.now) and (not roles or life.role in roles))
+
+    @property
+    def places(self) -> int:
+        """How many runs can go at once, on all living workers."""
+        return sum(life.concurrency for life in self.living() if life.takes_runs)
 
     @property
     def stale(self) -> tuple[Life, ...]:
@@ -165,19 +172,24 @@ def vitals(session: Session) -> Vitals:
     """The facts of this moment."""
     now = session.now()
     enabled, overdue = _schedule_counts(session)
-    return Vitals(
+    oldest_due, never_due = standstill.oldest_due(session)
+    found = Vitals(
         now=now,
         last_daemon=_last_daemon(session),
         processes=tuple(_lives(session, _beaten_since(now - STALE_SHOWN, now))),
-        oldest_due=_oldest_due(session),
+        oldest_due=oldest_due,
         overdue=overdue,
         enabled=enabled,
+        never_due=never_due,
+        ahead=standstill.ahead(session),
         repaired=_repaired(session, now - REPAIRS_SHOWN),
         runs=_runs(session, now - RUNS_LOOKED_AT),
         queue=_queue(session),
         paused=_paused(session),
         in_force=installation.definitions_in_force(session),
+        server=server.server(session),
     )
+    return replace(found, queue=_with_untaken(session, found))
 
 
 _LIFE = (
@@ -212,15 +224,6 @@ def _last_daemon(session: Session) -> Life | None:
     beaten = Process.beat_at <= session.now() + SILENT_AFTER
     found = _lives(session, select(*_LIFE).where(Process.role == ProcessRole.DAEMON, beaten).limit(1))
     return found[0] if found else None
-
-
-def _oldest_due(session: Session) -> Due | None:
-    """By what is accounted for, not by the stored next run, which is only its index."""
-    now = session.now()
-    due = select(JobSchedule.id).where(locking.due(now)).order_by(JobSchedule.next_run_at).limit(DUE_LOOKED_AT)
-    states = settlement.schedules(session, list(session.scalars(due)))
-    found = [Due(state.id, at) for state in states if (at := settlement.next_run(state)) is not None and at <= now]
-    return min(found, key=lambda one: one.due_at, default=None)
 
 
 def _schedule_counts(session: Session) -> tuple[int, int]:
@@ -268,6 +271,14 @@ def _queue(session: Session) -> Queue:
     ).one()
     running = session.scalar(select(func.count()).where(JobRun.status == RunStatus.RUNNING))
     return Queue(waiting, since, running or 0)
+
+
+def _with_untaken(session: Session, facts: Vitals) -> Queue:
+    """Asked only where something has waited although a place is free."""
+    queue, since = facts.queue, facts.queue.longest_waiting_since
+    if since is None or facts.now - since <= SILENT_AFTER or queue.running >= facts.places:
+        return queue
+    return replace(queue, untaken=standstill.untaken(session))
 
 
 def _paused(session: Session) -> Paused | None:

@@ -11,10 +11,13 @@ import pytest
 
 from schedmgr.core import health
 from schedmgr.core.definitions import Schedule
-from schedmgr.core.health import Status, judge
+from schedmgr.core.health import judge
 from schedmgr.core.installation import InForce
-from schedmgr.core.vitals import Due, Life, Paused, Queue, Repaired, Runs, Vitals, vitals
+from schedmgr.core.standstill import Ahead, Due, Untaken
+from schedmgr.core.verdict import Status
+from schedmgr.core.vitals import Life, Paused, Queue, Repaired, Runs, Vitals, vitals
 from schedmgr.database.engine import Database
+from schedmgr.database.server import Server, Unflushed
 from schedmgr.vocabulary import ProcessRole
 
 NOW = datetime(2026, 3, 2, 2, 13, 20, tzinfo=UTC)
@@ -133,6 +136,85 @@ def test_a_daemon_that_was_just_stopped_is_not_said_to_beat():
 def test_a_full_disk_is_critical_and_named_before_the_daemon_that_waits_for_it(free, status):
     assert judge(facts(disk_free=free)).status is status
     assert told(facts(daemon(silent=90), disk_free=0)) == (Status.CRITICAL, ["disk", "daemon"])
+
+
+def test_a_disk_that_is_mounted_read_only_is_critical_and_said_before_the_daemon_that_cannot_beat():
+    silent = facts(daemon(silent=90), file_is_read_only=True)
+    assert told(silent) == (Status.CRITICAL, ["writes", "daemon"])
+    assert sentence(silent, "writes").startswith("The disk of the database file is mounted read-only:")
+
+
+@pytest.mark.parametrize(
+    ("hindered", "keys"),
+    [
+        ({}, []),  # the daemon's user may write all the same
+        ({"oldest_due": Due("feeds", NOW - seconds(61))}, ["writes", "due"]),
+        ({"processes": (), "last_daemon": None}, ["daemon", "writes"]),
+    ],
+)
+def test_a_server_that_is_read_only_is_critical_where_nothing_is_decided(hindered, keys):
+    assert told(facts(server=Server("MariaDB", True, (), None), **hindered))[1] == keys
+
+
+def test_a_session_that_keeps_rows_locked_is_named():
+    held = facts(
+        oldest_due=Due("feeds", NOW - seconds(61)), rows_held_by="session 7 of ann@desk, which has done nothing"
+    )
+    assert told(held) == (Status.WARNING, ["due", "rows"])
+    assert "Rows are held locked by session 7 of ann@desk" in sentence(held, "rows")
+
+
+def test_schedules_that_a_clock_set_back_has_silenced_are_a_warning_that_says_until_when():
+    back = facts(ahead=Ahead(12, NOW + timedelta(minutes=90)))
+    assert told(back) == (Status.WARNING, ["ahead"])
+    assert sentence(back, "ahead") == (
+        "The database's clock was set back: 12 schedules are decided already, at most up to 03:43 UTC, and will be "
+        "silent until the clock is there, in 1 h 30 min. What was due until then has been decided and does not fire "
+        "twice. If the clock is wrong now, correct it."
+    )
+
+
+def test_a_schedule_that_is_on_and_can_never_be_due_is_a_warning():
+    never = facts(never_due=("feeds", "other"))
+    assert told(never) == (Status.WARNING, ["undecidable"])
+    assert "feeds is on and never fires" in sentence(never, "undecidable")
+    assert "Neither does that of 1 other schedule." in sentence(never, "undecidable")
+
+
+FLUSH = Unflushed("innodb_flush_log_at_trx_commit", "2", "1")
+BINLOG = Unflushed("sync_binlog", "0", "1")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "unflushed", "status"),
+    [
+        (None, (), Status.OK),
+        (None, (FLUSH,), Status.WARNING),
+        (None, (BINLOG,), Status.WARNING),
+        (2, (FLUSH,), Status.WARNING),
+        (3, (FLUSH, BINLOG), Status.OK),  # the other nodes have what one forgets
+    ],
+)
+def test_a_server_that_does_not_flush_at_commit_is_a_warning_unless_its_cluster_keeps_it(nodes, unflushed, status):
+    assert judge(facts(server=Server("MariaDB", False, unflushed, nodes))).status is status
+
+
+def test_what_is_not_flushed_is_told_with_what_may_be_lost_and_what_to_set():
+    assert sentence(facts(server=Server("MariaDB", False, (FLUSH, BINLOG), None)), "durability") == (
+        "MariaDB does not flush at commit (innodb_flush_log_at_trx_commit = 2 and sync_binlog = 0): if its host loses "
+        "power, the decisions of the last moments are forgotten, and their jobs may run twice. Set in its "
+        "configuration: innodb_flush_log_at_trx_commit = 1, sync_binlog = 1"
+    )
+
+
+def test_runs_that_wait_beside_free_places_are_a_warning_that_names_the_group():
+    untaken = Untaken("sync-accounts", "sync", NOW - seconds(240))
+    waiting = facts(daemon(concurrency=4), queue=Queue(waiting=3, running=1, untaken=untaken))
+    assert told(waiting) == (Status.WARNING, ["queue"])
+    assert sentence(waiting, "queue") == (
+        "A run of sync-accounts has waited 4 min although 3 places are free, and no run of its group, sync, goes. "
+        "Start a worker that takes this group (SCHEDMGR_WORKER_GROUPS); if there is one, it hangs: restart it."
+    )
 
 
 def test_runs_that_wait_without_a_worker_are_a_warning():

@@ -1,6 +1,7 @@
 """What health is judged by is read by indexes, however much history there is."""
 
 import pytest
+from kinds import ON_SQLITE
 from sqlalchemy import event
 
 from schedmgr.core import vitals
@@ -28,11 +29,13 @@ def statements(database):
         ]
 
 
+@ON_SQLITE
 def test_the_success_rate_reads_the_runs_of_its_day_alone(statements):
     (plan,) = [plan for statement, plan in statements if "finished_at >=" in statement]
     assert plan[0] == "SEARCH job_run USING COVERING INDEX ix_job_run_finished (finished_at>?)"
 
 
+@ON_SQLITE
 def test_no_question_about_runs_or_firings_reads_a_whole_table(statements):
     scans = [
         plan for _, plan in statements for line in plan if line.startswith(("SCAN job_run", "SCAN schedule_firing"))

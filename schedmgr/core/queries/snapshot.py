@@ -154,7 +154,7 @@ class Snapshot:
     @property
     def places(self) -> int:
         """How many runs can go at once, on all living workers."""
-        return sum(life.concurrency for life in self.vitals.living() if life.takes_runs)
+        return self.vitals.places
 
     def with_status(self, status: RunStatus) -> tuple[UnfinishedRun, ...]:
         """The queued, or the running ones."""

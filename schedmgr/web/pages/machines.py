@@ -7,7 +7,7 @@ from litestar.enums import MediaType
 from litestar.params import FromPath
 
 from schedmgr.core import health
-from schedmgr.core.health import Status
+from schedmgr.core.verdict import Status
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
 from schedmgr.errors import DatabaseUnavailable, NotFound

@@ -1,0 +1,104 @@
+"""What a MariaDB server tells about itself: how durable its commits are, and who keeps rows locked."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from kinds import ON_MARIADB, ON_SQLITE
+from sqlalchemy import text
+
+from schedmgr.core import health
+from schedmgr.database import server
+from schedmgr.database.engine import Database
+from schedmgr.database.server import Unflushed
+
+PATIENCE = 30.0  # seconds
+
+
+def told(database: Database) -> server.Server:
+    with database.read() as session:
+        found = server.server(session)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def variables(mariadb_server) -> Iterator[object]:
+    """Sets global variables, and puts them back afterwards."""
+    before: dict[str, object] = {}
+
+    def set(**values: object) -> None:
+        for name, value in values.items():
+            before.setdefault(name, mariadb_server.query(f"SELECT @@GLOBAL.{name}")[0][0])
+            mariadb_server.query(f"SET GLOBAL {name} = %s", value)
+
+    yield set
+    for name, value in before.items():
+        mariadb_server.query(f"SET GLOBAL {name} = %s", value)
+
+
+@ON_SQLITE
+def test_a_file_is_no_server(database):
+    with database.read() as session:
+        assert server.server(session) is None
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("flush", [0, 2])
+def test_a_log_that_is_not_flushed_at_commit_is_named_with_what_it_should_be(database, variables, flush):
+    variables(innodb_flush_log_at_trx_commit=flush)
+    assert Unflushed("innodb_flush_log_at_trx_commit", str(flush), "1") in told(database).unflushed
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("flush", [1, 3])
+def test_a_log_that_is_flushed_at_commit_is_not(database, variables, flush):
+    variables(innodb_flush_log_at_trx_commit=flush)
+    assert "innodb_flush_log_at_trx_commit" not in [one.setting for one in told(database).unflushed]
+
+
+@ON_MARIADB
+def test_a_binary_log_that_is_off_need_not_be_flushed(database, variables):
+    variables(sync_binlog=0)
+    assert "sync_binlog" not in [one.setting for one in told(database).unflushed]
+
+
+@ON_MARIADB
+def test_a_server_by_itself_is_in_no_cluster(database):
+    found = told(database)
+    assert (found.name, found.cluster_nodes, found.is_read_only) == ("MariaDB", None, False)
+
+
+@ON_MARIADB
+def test_a_server_that_is_set_to_read_only_says_so(database, variables):
+    variables(read_only=1)
+    assert told(database).is_read_only
+
+
+@ON_MARIADB
+def test_health_warns_of_a_server_that_does_not_flush(installation):
+    """The servers of the tests do not, to be fast."""
+    installation.start_daemon()
+    (durability,) = [check for check in health.check(installation.database).troubles if check.key == "durability"]
+    assert durability.sentence.startswith("MariaDB does not flush at commit (innodb_flush_log_at_trx_commit = 0 and ")
+
+
+@ON_MARIADB
+def test_the_session_that_keeps_rows_locked_and_does_nothing_is_named(installation, database, open_database):
+    installation.start_daemon()
+    with open_database().write() as other:
+        other.execute(text("SELECT id FROM process FOR UPDATE"))
+        number = other.scalar(text("SELECT CONNECTION_ID()"))
+        limit = time.monotonic() + PATIENCE
+        while (holder := server.hanging_session(database, seconds=1)) is None and time.monotonic() < limit:
+            threading.Event().wait(0.25)  # the server renews what it tells only when nobody asked for 0.1 s
+    assert str(holder).startswith(f"session {number} of root@127.0.0.1, which has done nothing in its transaction for ")
+    assert server.hanging_session(database, seconds=1) is None
+
+
+@ON_MARIADB
+def test_a_session_that_only_reads_hinders_nobody(installation, database, open_database):
+    with open_database().read() as other:
+        other.execute(text("SELECT * FROM process"))
+        assert server.hanging_session(database, seconds=0) is None
