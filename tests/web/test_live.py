@@ -36,9 +36,9 @@ def reads_of(database) -> Iterator[list[str]]:
         with lock:
             seen.append("begin")
 
-    event.listen(database._reader, "begin", note)
+    event.listen(database._backend.reader, "begin", note)
     yield seen
-    event.remove(database._reader, "begin", note)
+    event.remove(database._backend.reader, "begin", note)
 
 
 def test_a_hundred_polls_by_twenty_browsers_within_a_second_read_the_database_once(going, browser, database, monotonic):
@@ -61,7 +61,7 @@ def test_the_number_of_questions_does_not_grow_with_the_schedules(installation, 
         with database.read() as session:
             before = None if is_first else snapshot.read(session)
         asked: list[str] = []
-        event.listen(database._reader, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        event.listen(database._backend.reader, "before_cursor_execute", lambda *args: asked.append(args[2]))
         with database.read() as session:
             snapshot.read(session, before)
         return len(asked)
@@ -182,7 +182,7 @@ def test_answers_are_forgotten_before_they_fill_the_memory(database, monotonic):
 
 def test_the_newest_firings_of_all_schedules_are_found_by_the_index_and_not_by_reading_the_rest(going, database):
     asked: list[tuple[str, tuple[object, ...]]] = []
-    event.listen(database._reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    event.listen(database._backend.reader, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
     with database.read() as session:
         firings.newest_by_schedule(session)
         statement, values = next(each for each in asked if each[0].startswith("SELECT"))
