@@ -146,7 +146,7 @@ class SchedulePeriod(Base):
     """What made a schedule due, from when to when it was on: (from_at, until_at], until_at NULL while it still is."""
 
     __tablename__ = "schedule_period"
-    __table_args__ = (Index(None, "schedule_id", "from_at"), NUMBERED)
+    __table_args__ = (Index(None, "schedule_id", "from_at"), Index(None, "until_at"), NUMBERED)
 
     id: Mapped[BigId]
     schedule_id: Mapped[Name]
@@ -251,6 +251,7 @@ class JobRunAttempt(Base):
     """One try of a job run, with its own times, exit and output."""
 
     __tablename__ = "job_run_attempt"
+    __table_args__ = (Index(None, "process_id"), INNODB)
 
     run_id: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), ForeignKey("job_run.id", ondelete="CASCADE"), primary_key=True
@@ -335,7 +336,7 @@ class AdminSession(Base):
     """A sign-in that has not ended; the cookie's token names it by `id`."""
 
     __tablename__ = "admin_session"
-    __table_args__ = (Index(None, "user_name"), INNODB)
+    __table_args__ = (Index(None, "user_name"), Index(None, "expires_at"), Index(None, "ended_at"), INNODB)
 
     id: Mapped[Token] = mapped_column(primary_key=True)
     user_name: Mapped[Name]
