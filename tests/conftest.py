@@ -1,13 +1,17 @@
 """A migrated database for each test, a clock that the test moves, and short words for what daemons and people do."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import galera
+import mariadb
 import pytest
-from mariadb import Server, reason_to_skip
+from galera import Cluster
+from mariadb import Server
 from sqlalchemy import Row, select, text
 
 from schedmgr.core import actions, processes, settlement, sync
@@ -186,10 +190,22 @@ def database_file(_migrated_file: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A private server, for all tests of this process."""
-    if reason := reason_to_skip():
+def cluster() -> Iterator[Cluster]:
+    """Three private servers that hold the same, for all tests of this process."""
+    if reason := galera.reason_to_skip():
         pytest.skip(reason)
+    with Cluster.make() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A private server, for all tests of this process; with CLUSTER=true a node of a cluster."""
+    if reason := mariadb.reason_to_skip():
+        pytest.skip(reason)
+    if galera.is_asked_for():
+        yield request.getfixturevalue("cluster").nodes[0]
+        return
     with Server.make(tmp_path_factory.mktemp("mariadb") / "server") as server:
         yield server
 
@@ -217,8 +233,9 @@ def database_url(database_kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_kind() -> str:
-    """Where the test's database lies: "sqlite" or "mariadb".  Those of the database itself run on each."""
-    return "sqlite"
+    """Where the test's database lies: "sqlite" or "mariadb".  Those of the database itself run on each, all others
+    where the variable DATABASE_KIND says."""
+    return os.environ.get("DATABASE_KIND", "sqlite")
 
 
 @pytest.fixture

@@ -43,9 +43,18 @@ def installed() -> bool:
     return mariadb.installed() and bool(provider() and shutil.which("rsync"))
 
 
+def is_asked_for() -> bool:
+    """Whether CLUSTER=true stands in the environment: then the tests of the database, too, have a cluster for it."""
+    return os.environ.get("CLUSTER") == "true"
+
+
 def reason_to_skip() -> str | None:
     """Why tests that need a cluster are left out; None where they have to run, as in CI."""
-    return None if installed() or os.environ.get("CI") == "true" else MISSING
+    if os.environ.get("CI") == "true":
+        return None
+    if not is_asked_for():
+        return "the tests of a database cluster take minutes; `make test-cluster` runs them"
+    return None if installed() else MISSING
 
 
 class Node(Server):
@@ -82,6 +91,12 @@ class Node(Server):
     def wait_until_it_answers(self) -> None:
         """Raises DidNotStart."""
         self._wait_until(self.answers, "answer")
+
+    def url(self, database: str) -> str:
+        """For DATABASE_URL: this node first, then the others."""
+        at = self.peers.index(self)
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in (*self.peers[at:], *self.peers[:at]))
+        return f"mysql://root@{hosts}/{database}"
 
     def state(self, name: str) -> str | None:
         """One of its status variables; None if it does not say."""
@@ -183,19 +198,16 @@ class Cluster:
         return self
 
     def url(self, database: str, first: int = 0) -> str:
-        """For DATABASE_URL: all nodes, from the node with that index on."""
-        in_turn = self.nodes[first:] + self.nodes[:first]
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in in_turn)
-        return f"mysql://root@{hosts}/{database}"
+        """For DATABASE_URL: all nodes, from the one with that index on."""
+        return self.nodes[first].url(database)
 
-    def create(self, database: str, first: int = 0) -> str:
+    def create(self, database: str) -> str:
         """Make an empty database; gives its URL."""
-        self.nodes[first].create(database)
-        return self.url(database, first)
+        return self.nodes[0].create(database)
 
     def drop(self, database: str) -> None:
         """Remove a database with all that is in it, if there is one."""
-        self.living()[0].drop(database)
+        self.nodes[0].drop(database)
 
     def living(self) -> list[Node]:
         """The nodes whose process runs."""

@@ -97,6 +97,13 @@ class Site:
         new.write_text("from schedmgr import Job, Schedule\n" + textwrap.dedent(code))
         return new.rename(path)
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One that ends by itself: `schedmgr WORDS`."""
+        argv = [sys.executable, "-m", "schedmgr", *words]
+        return subprocess.run(
+            argv, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+
     def start_daemon(self, *, folder: Path | None = None, ready: bool = True, **variables: str) -> Program:
         """Start one; unless told otherwise, wait until it has read its definitions."""
         daemon = self._start("daemon", folder or self.folder, variables)
