@@ -105,13 +105,15 @@ def _daemon(facts: Vitals, max_age: timedelta) -> Check:
     if status is Status.OK:
         did = "was stopped" if last.ended_well else "beat"
         return Check("daemon", status, f"The daemon on {last.host} {did} {phrases.duration(silence)} ago.")
-    did = "was stopped" if last.ended_well else "beat last"
-    return Check(
-        "daemon",
-        status,
-        f"No daemon is running: the one on {last.host} {did} {phrases.duration(silence)} ago, at "
-        f"{phrases.clock_time(last.beat_at, near=facts.now)} UTC. Start it: schedmgr daemon",
-    )
+    at = f"{phrases.duration(silence)} ago, at {phrases.clock_time(last.beat_at, near=facts.now)} UTC"
+    if last.ended_well:
+        sentence = f"No daemon is running: the one on {last.host} was stopped {at}. Start it: schedmgr daemon"
+    else:
+        sentence = (
+            f"No daemon is running: the one on {last.host} (process {last.pid}) beat last {at}. It was killed, or it "
+            "hangs or cannot write to the database: then its log says so. Start it again: schedmgr daemon"
+        )
+    return Check("daemon", status, sentence)
 
 
 def _due(facts: Vitals, max_age: timedelta) -> Check:
@@ -199,7 +201,7 @@ def _workers(facts: Vitals, max_age: timedelta) -> Check | None:
         "workers",
         Status.WARNING,
         f"{phrases.counted(queue.waiting, 'run')} waiting and no worker is running; the oldest has waited {waited}. "
-        "Start a daemon with SCHEDMGR_WORKER_CONCURRENCY above 0.",
+        "Start one, schedmgr worker, or a daemon with SCHEDMGR_WORKER_CONCURRENCY above 0.",
     )
 
 

@@ -165,6 +165,7 @@ class Vitals:
         return any(
             other.role is life.role and other.host == life.host and other.started_at >= life.beat_at
             for other in self.processes
+            if other.id != life.id
         )
 
 

@@ -18,6 +18,7 @@ from schedmgr.core.problems import Place, Problem, file_problem
 from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
 from schedmgr.core.settlement import Settlement
 from schedmgr.daemon import tick as ticking
+from schedmgr.daemon.held import Held
 from schedmgr.daemon.watch import DefinitionsWatch, News
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable, Refused
@@ -60,6 +61,7 @@ class Daemon:
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
         self._news: News | None = None
         self._outage = Outage(log, "daemon", clock.monotonic)
+        self._unclaimed = Held(clock.monotonic)
         self._held: Definitions | None = None
         self._problems: tuple[Problem, ...] = ()  # of the definitions that were found last
 
@@ -151,6 +153,7 @@ class Daemon:
         look = ticking.look(self._database)
         self._beat(look.now)
         is_settled = look.is_due and self._settle()
+        self._unclaimed.note(is_held=look.is_due and not is_settled)
         self._upkeep()
         if look.is_due:
             return BETWEEN_BATCHES if is_settled else AFTER_TROUBLE

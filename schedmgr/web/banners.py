@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from schedmgr.core import phrases
+from schedmgr.core import health, phrases
 from schedmgr.core.health import CLOCK_TOLERANCE, LEAST_SUCCESS, RUNS_FOR_A_RATE
 from schedmgr.core.queries.snapshot import Snapshot
+from schedmgr.core.standstill import Due
 from schedmgr.core.vitals import Life
-from schedmgr.vocabulary import Missed, RunStatus
+from schedmgr.vocabulary import Missed, ProcessRole, RunStatus
 from schedmgr.web import trouble
 from schedmgr.web.live import Reading
 from schedmgr.web.outcomes import who
@@ -28,6 +29,8 @@ def _all(reading: Reading, environment: str, can_act: bool) -> Iterator[Banner]:
     snapshot = reading.snapshot
     if reading.is_old:
         yield _no_answer(snapshot.now)
+    yield from _judged(snapshot)
+    yield from _set_back(snapshot)
     yield from _environment(snapshot, environment)
     yield from _daemons(snapshot)
     yield from _workers(snapshot)
@@ -46,6 +49,35 @@ def _no_answer(shown: datetime) -> Banner:
         Kind.BAD,
         "The database does not answer",
         f"Shown values are from {_second(shown)}. Trying again every 5 s.",
+    )
+
+
+def _judged(snapshot: Snapshot) -> Iterator[Banner]:
+    """What health says in words that time does not change."""
+    for check in health.judge(snapshot.vitals).troubles:
+        if check.key in _JUDGED:
+            kind, title = _JUDGED[check.key]
+            yield Banner(check.key, kind, title, check.sentence)
+
+
+_JUDGED = {
+    "writes": (Kind.BAD, "The database takes no changes"),
+    "durability": (Kind.WARN, "The database may forget what it acknowledged"),
+    "undecidable": (Kind.WARN, "A schedule that is on never fires"),
+}
+
+
+def _set_back(snapshot: Snapshot) -> Iterator[Banner]:
+    ahead = snapshot.vitals.ahead
+    if ahead is None:
+        return
+    silent = "1 schedule is" if ahead.schedules == 1 else f"{ahead.schedules:,} schedules are"
+    yield Banner(
+        "clock-set-back",
+        Kind.WARN,
+        f"The database's clock was set back. {silent} silent until {_clock(ahead.until)} at most",
+        "What was due until then has been decided already and does not fire twice. If the clock is wrong now, correct "
+        "it.",
     )
 
 
@@ -79,16 +111,25 @@ def _no_daemon(snapshot: Snapshot, last: Life) -> Banner:
 
 
 def _not_firing(snapshot: Snapshot, alive: Sequence[Life]) -> Iterator[Banner]:
-    late = trouble.overdue(snapshot)
-    if not late or late[0].next_run_at is None or trouble.stale(snapshot):
+    oldest = _longest_due(snapshot)
+    if oldest is None or trouble.stale(snapshot):
         return
     yield Banner(
         "not-firing",
         Kind.BAD,
         f"The daemon on {alive[0].host} beats but does not fire",
-        f"The oldest due run, {late[0].id}, was due {_mark(late[0].next_run_at)}. "
+        f"The oldest due run, {oldest.schedule_id}, was due {_mark(oldest.due_at)}. "
         "Restart that process; its log says what it waits for.",
     )
+
+
+def _longest_due(snapshot: Snapshot) -> Due | None:
+    """What is overdue by the stored next runs, or although these hide it."""
+    late = trouble.overdue(snapshot)
+    if late and late[0].next_run_at is not None:
+        return Due(late[0].id, late[0].next_run_at)
+    oldest = snapshot.vitals.oldest_due
+    return oldest if oldest is not None and snapshot.now - oldest.due_at > trouble.OVERDUE_AFTER else None
 
 
 def _stale(snapshot: Snapshot) -> Iterator[Banner]:
@@ -145,6 +186,33 @@ def _environment(snapshot: Snapshot, own: str) -> Iterator[Banner]:
 
 
 def _workers(snapshot: Snapshot) -> Iterator[Banner]:
+    yield from _no_worker(snapshot)
+    yield from _untaken(snapshot)
+    for worker in snapshot.vitals.stale:
+        if worker.role is ProcessRole.WORKER:
+            yield Banner(
+                f"stale-{worker.id}",
+                Kind.WARN,
+                f"The worker on {worker.host} stopped beating {_mark(worker.beat_at)}",
+                "It was killed, is frozen, or does not reach the database. Its job runs are lost once their leases "
+                "lapse. Restart that process.",
+            )
+
+
+def _untaken(snapshot: Snapshot) -> Iterator[Banner]:
+    run = snapshot.vitals.queue.untaken
+    if run is None:
+        return
+    yield Banner(
+        "untaken",
+        Kind.WARN,
+        f"Runs of the group {run.group} wait although places are free",
+        f"One of {run.job} could have started {_mark(run.since)}. Start a worker that takes this group "
+        "(`SCHEDMGR_WORKER_GROUPS`); if there is one, it hangs: restart it.",
+    )
+
+
+def _no_worker(snapshot: Snapshot) -> Iterator[Banner]:
     waiting = snapshot.with_status(RunStatus.QUEUED)
     if not waiting or snapshot.places:
         return
@@ -156,7 +224,7 @@ def _workers(snapshot: Snapshot) -> Iterator[Banner]:
         "no-worker",
         Kind.BAD,
         f"{wait} and no worker is running",
-        f"The oldest was queued {_mark(oldest)}. Start a daemon, `schedmgr daemon`, and set "
+        f"The oldest was queued {_mark(oldest)}. Start a worker, `schedmgr worker`, or a daemon with "
         "`SCHEDMGR_WORKER_CONCURRENCY` above 0.",
     )
 

@@ -126,6 +126,11 @@ def test_a_killed_daemon_whose_successor_runs_on_the_same_host_is_not_stale():
     assert told(facts(successor, killed)) == (Status.OK, [])
 
 
+def test_a_process_that_died_before_its_second_beat_has_not_replaced_itself():
+    dead = daemon(host="app-2", silent=500, started_at=NOW - seconds(500))
+    assert told(facts(daemon(), dead)) == (Status.WARNING, ["stale"])
+
+
 def test_a_daemon_that_was_just_stopped_is_not_said_to_beat():
     assert sentence(facts(daemon(stopped_at=NOW - seconds(3))), "daemon") == "The daemon on app-1 was stopped 3 s ago."
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import exists, func, or_, select
 
-from schedmgr.core import installation, vitals
+from schedmgr.core import installation, standstill, vitals
 from schedmgr.core.installation import InForce
 from schedmgr.core.processes import SILENT_AFTER
 from schedmgr.core.queries.firings import FiringFacts, newest_by_schedule
@@ -212,6 +212,8 @@ def _vitals(session: Session, marks: Marks, before: Snapshot | None) -> Vitals:
         now=now,
         last_daemon=newest,
         processes=processes,
+        # Whoever reads that something is overdue wants to see at once when it is no longer.
+        oldest_due=standstill.oldest_due(session)[0] if before.vitals.oldest_due else None,
         paused=_pause(session, now),
         in_force=installation.definitions_in_force(session),
     )
