@@ -1,12 +1,16 @@
 """The missed and overlap decisions: facts in, verdicts out.  Pure; the rules stand in docs/guarantees.md."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from schedmgr.core import phrases
 from schedmgr.core.timetable import SHORTEST, Timetable
 from schedmgr.vocabulary import Decision, Missed, Overlap, Reason, Trigger
+
+LEAST_GRACE = timedelta(seconds=1)
+"""A shorter grace counts as this: the daemon looks once a second, so what it finds at its first look is on time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,20 @@ class Verdict:
 
 
 def decide(facts: Facts) -> tuple[Verdict, ...]:
-    """What becomes of every occurrence after `accounted_until` up to `now`, all of them covered.
+    """What becomes of every occurrence after `accounted_until` up to `now`, all of them covered, oldest first.
 
     An occurrence exactly `grace` old is still on time.  While a pause holds no missed policy applies: what is due was
     missed by the pause.  Raises CronError only: if the expression or the zone cannot be read.
     """
     if (pause := _pause_at(facts, facts.now)) is not None:
-        return tuple(_missed(facts, facts.now, _pause_cause(pause, until=facts.now)))
-    late_until = max(facts.now - facts.grace - SHORTEST, facts.accounted_until)
-    missed = list(_missed_spans(facts, late_until))
+        return tuple(_missed(facts, facts.now, _pause_cause(facts, pause)))
+    late_until = max(facts.now - max(facts.grace, LEAST_GRACE) - SHORTEST, facts.accounted_until)
+    missed = _joined(_missed_spans(facts, late_until))
     recent = facts.timetable.between(late_until, facts.now)
     on_time = [occurrence for occurrence in recent if _pause_at(facts, occurrence) is None]
     made_up, skipped = _made_up(facts, missed, on_time)
-    return (*skipped, *made_up, *_overlapping(facts, on_time, behind=made_up))
+    verdicts = (*skipped, *made_up, *_overlapping(facts, on_time, behind=made_up))
+    return tuple(sorted(verdicts, key=lambda verdict: verdict.scheduled_for))
 
 
 def undecidable(schedule_id: str, now: datetime, why: str) -> Verdict:
@@ -136,6 +141,18 @@ def _missed_spans(facts: Facts, late_until: datetime) -> Iterator[_Missed]:
         after = end
 
 
+def _joined(spans: Iterable[_Missed]) -> list[_Missed]:
+    """Lateness is one cause, however many daemons were late one after another."""
+    joined: list[_Missed] = []
+    for span in spans:
+        before = joined[-1] if joined else None
+        if before and before.cause.reason is span.cause.reason is Reason.MISSED_LATE:
+            joined[-1] = replace(before, until=span.until, last=span.last, count=before.count + span.count)
+        else:
+            joined.append(span)
+    return joined
+
+
 def _first_missed(facts: Facts, after: datetime, late_until: datetime) -> datetime | None:
     if after < late_until and (late := facts.timetable.after(after)) is not None and late <= late_until:
         return late
@@ -149,14 +166,15 @@ def _first_missed(facts: Facts, after: datetime, late_until: datetime) -> dateti
 def _cause_at(facts: Facts, instant: datetime) -> _Cause:
     """What kept an occurrence at that instant from firing: looked up, never inferred from how late it is."""
     if (pause := _pause_at(facts, instant)) is not None:
-        return _pause_cause(pause, until=facts.now if pause.until is None else pause.until - SHORTEST)
-    next_pause = min((pause.since for pause in facts.pauses if pause.since > instant), default=facts.now + SHORTEST)
-    before_pause = next_pause - SHORTEST
-    for presence in facts.presences:
-        if presence.since <= instant <= presence.until:
-            return _Cause(Reason.MISSED_LATE, "", min(presence.until, before_pause))
-    came = min((presence.since for presence in facts.presences if presence.since > instant), default=facts.now)
-    left = max((presence.until for presence in facts.presences if presence.until < instant), default=None)
+        return _pause_cause(facts, pause)
+    next_pause = min((pause.since for pause in facts.pauses if pause.since > instant), default=None)
+    before_pause = facts.now if next_pause is None else next_pause - SHORTEST
+    nth = bisect_right(facts.presences, instant, key=lambda presence: presence.since)
+    newest, coming = facts.presences[:nth][-1:], facts.presences[nth : nth + 1]
+    if newest and instant <= newest[0].until:
+        return _Cause(Reason.MISSED_LATE, "", min(newest[0].until, before_pause))
+    left = newest[0].until if newest else None
+    came = coming[0].since if coming else facts.now
     clause = (
         f"no daemon had reached the database before {phrases.clock_time(came, near=instant)} UTC"
         if left is None
@@ -169,13 +187,13 @@ def _pause_at(facts: Facts, instant: datetime) -> Paused | None:
     return next((pause for pause in facts.pauses if pause.covers(instant)), None)
 
 
-def _pause_cause(pause: Paused, until: datetime) -> _Cause:
-    clause = (
-        f"all schedules are paused since {phrases.clock_time(pause.since)} UTC"
-        if pause.until is None
-        else f"all schedules were paused from {phrases.span(pause.since, pause.until)}"
-    )
-    return _Cause(Reason.MISSED_PAUSED, clause, until)
+def _pause_cause(facts: Facts, pause: Paused) -> _Cause:
+    if pause.until is None:
+        clause = f"all schedules are paused since {phrases.clock_time(pause.since)} UTC"
+        return _Cause(Reason.MISSED_PAUSED, clause, facts.now)
+    are = "are" if pause.covers(facts.now) else "were"
+    clause = f"all schedules {are} paused from {phrases.span(pause.since, pause.until)}"
+    return _Cause(Reason.MISSED_PAUSED, clause, min(pause.until - SHORTEST, facts.now))
 
 
 def _missed(facts: Facts, until: datetime, cause: _Cause) -> Iterator[Verdict]:
@@ -215,10 +233,11 @@ def _as_defined(grace: timedelta) -> str:
 def _made_up(facts: Facts, spans: list[_Missed], on_time: list[datetime]) -> tuple[list[Verdict], list[Verdict]]:
     """What the missed policy makes of missed occurrences: those that fire after all, and those that are skipped.
 
-    Only what no pause covered is made up.  Under run_once an occurrence on time is the newest one, and enough.
+    Only what no pause covered is made up; unless `overlap` allows it, behind the runs that have not ended.  Under
+    run_once an occurrence on time is the newest one, and enough.
     """
     left = _how_many(facts, on_time)
-    note = f"; beyond catch-up limit ({facts.catch_up_limit})" if facts.missed is Missed.CATCH_UP else ""
+    note = _what_fires_instead(facts, on_time)
     fired: list[Verdict] = []
     skipped: list[Verdict] = []
     for missed in reversed(spans):
@@ -234,8 +253,16 @@ def _made_up(facts: Facts, spans: list[_Missed], on_time: list[datetime]) -> tup
 def _how_many(facts: Facts, on_time: list[datetime]) -> int:
     if facts.missed is Missed.CATCH_UP:
         return facts.catch_up_limit
-    stands_back = facts.overlap is Overlap.SKIP and facts.unfinished is not None
-    return int(facts.missed is Missed.RUN_ONCE and not on_time and not stands_back)
+    return int(facts.missed is Missed.RUN_ONCE and not on_time)
+
+
+def _what_fires_instead(facts: Facts, on_time: list[datetime]) -> str:
+    """What the policy makes of the occurrences that it does not make up."""
+    if facts.missed is Missed.CATCH_UP:
+        return f"; beyond catch-up limit ({facts.catch_up_limit})"
+    if facts.missed is Missed.RUN_ONCE:
+        return "; a newer one was on time" if on_time else "; only the newest is made up"
+    return ""
 
 
 def _late_firing(facts: Facts, missed: _Missed, occurrence: datetime) -> Verdict:
@@ -247,7 +274,7 @@ def _late_firing(facts: Facts, missed: _Missed, occurrence: datetime) -> Verdict
         trigger=Trigger.CATCH_UP,
         reason=missed.cause.reason,
         detail=f"Made up {late} late: {missed.cause.clause or 'the daemon was busy or frozen'}",
-        in_turn=facts.missed is Missed.CATCH_UP or facts.overlap is Overlap.QUEUE,
+        in_turn=facts.missed is Missed.CATCH_UP or facts.overlap is not Overlap.ALLOW,
     )
 
 

@@ -49,12 +49,12 @@ class Timetable:
         return cron.last_until(self.cron, self.timezone, until, count, after=after, hash_id=self.schedule_id)
 
     def _clipped(self, after: datetime, until: datetime) -> tuple[datetime, datetime]:
-        if self.ends_at is not None:
-            until = min(until, self.ends_at - SHORTEST)
+        if self.ends_at is not None and self.ends_at <= until:
+            until = after if self.ends_at <= after else self.ends_at - SHORTEST
         return self._later(after), until
 
     def _later(self, after: datetime) -> datetime:
-        return after if self.starts_at is None else max(after, self.starts_at - SHORTEST)
+        return after if self.starts_at is None or self.starts_at <= after else self.starts_at - SHORTEST
 
     def _is_before_end(self, occurrence: datetime) -> bool:
         return self.ends_at is None or occurrence < self.ends_at
