@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, text, update
 
 from schedmgr.core import transitions
 from schedmgr.core.transitions import Lease
@@ -17,6 +17,10 @@ from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, JobVersion, Setting
 from schedmgr.database.types import Words
 from schedmgr.vocabulary import UNFINISHED, RunStatus
+
+ON_SERVERS = "mysql"
+"""For hints about indexes.  A claim that reads rows in another order than it takes them in has to read all, and so
+locks all: nothing would be left for who comes next.  The optimizer cannot know that, and reads all if most are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ def due(now: datetime) -> ColumnElement[bool]:
 def claim_due(session: Session, now: datetime, limit: int) -> list[str]:
     """Lock the longest due schedules; those that another daemon has locked are its work.  Returns their ids."""
     claim = select(JobSchedule.id).where(due(now)).order_by(JobSchedule.next_run_at).limit(limit)
+    claim = claim.with_hint(JobSchedule, "FORCE INDEX (ix_job_schedule_due)", ON_SERVERS)
     return list(session.scalars(claim.with_for_update(skip_locked=True)))
 
 
@@ -204,6 +209,7 @@ def _claimable(now: datetime, groups: Sequence[str]) -> Select[*tuple[Any, ...]]
             or_(~JobRun.in_turn, ~_has_earlier()),
         )
         .order_by(JobRun.priority.desc(), JobRun.available_at, JobRun.id)
+        .with_hint(JobRun, "FORCE INDEX (ix_job_run_queue)", ON_SERVERS)
     )
     return query.where(JobRun.group.in_(groups)) if groups else query
 
@@ -211,10 +217,15 @@ def _claimable(now: datetime, groups: Sequence[str]) -> Select[*tuple[Any, ...]]
 def _has_earlier() -> ColumnElement[bool]:
     """Whether a run of an earlier firing of the same schedule has not ended."""
     earlier = JobRun.__table__.alias("earlier")
-    return exists().where(
-        earlier.c.schedule_id == JobRun.schedule_id,
-        earlier.c.status.in_(UNFINISHED),
-        earlier.c.firing_id < JobRun.firing_id,
+    return (
+        select(earlier.c.id)
+        .where(
+            earlier.c.schedule_id == JobRun.schedule_id,
+            earlier.c.status.in_(UNFINISHED),
+            earlier.c.firing_id < JobRun.firing_id,
+        )
+        .with_hint(earlier, "FORCE INDEX (ix_job_run_schedule)", ON_SERVERS)
+        .exists()
     )
 
 
@@ -223,13 +234,16 @@ def renew_leases(session: Session, tokens: Sequence[str], lease_length: timedelt
 
     A run whose token is missing from the answer was taken from the worker: its attempt must be ended at once.
     """
+    is_held = and_(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.in_(tokens))
+    # By their numbers alone (a token is there only while its run is running): a search among the running ones would
+    # wait for whoever has locked any of them.
+    ids = session.scalars(select(JobRun.id).where(is_held)).all()
     session.execute(
         update(JobRun)
-        .where(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.in_(tokens))
+        .where(JobRun.id.in_(ids), JobRun.lease_token.in_(tokens))
         .values(lease_until=session.now() + lease_length)
     )
-    held = select(JobRun.lease_token).where(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.in_(tokens))
-    return {token for token in session.scalars(held) if token is not None}
+    return {token for token in session.scalars(select(JobRun.lease_token).where(is_held)) if token is not None}
 
 
 def cancellations(session: Session, tokens: Sequence[str]) -> dict[str, str]:
