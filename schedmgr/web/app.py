@@ -47,6 +47,8 @@ HEADERS = {
 STRICT_TRANSPORT = "max-age=31536000"
 LONGEST_BODY = 64 * 1024  # bytes: the longest form is a pause's reason
 
+OPEN_TO_MACHINES = ("^/static/", "^/healthz$", "^/readyz$", "^/metrics$")
+
 PAGES = (login, live, schedules, schedule, runs, run, pause, machines)
 
 
@@ -66,7 +68,7 @@ def create_app(
     return Litestar(
         [handler for page in PAGES for handler in page.HANDLERS],
         request_class=Visit,
-        middleware=[DefineMiddleware(Authentication, exclude=["^/static/", "^/healthz$"])],
+        middleware=[DefineMiddleware(Authentication, exclude=[*OPEN_TO_MACHINES])],
         csrf_config=CSRFConfig(
             secret=site.keys.csrf,
             cookie_name=errors.csrf_cookie(site),
@@ -74,7 +76,7 @@ def create_app(
             cookie_httponly=True,
             cookie_samesite="lax",
             cookie_secure=site.is_secure,
-            exclude=["^/static/", "^/healthz$", "^/readyz$"],
+            exclude=[*OPEN_TO_MACHINES],
         ),
         exception_handlers={SchedmgrError: errors.known, HTTPException: errors.http, Exception: errors.unexpected},
         before_send=[_guarded],

@@ -1,6 +1,7 @@
 """The verdict on the whole installation: a table of facts and what they are worth."""
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -442,3 +443,10 @@ def test_a_check_of_a_migrated_database_with_a_daemon_is_ok(installation):
     verdict = health.check(installation.database)
     assert verdict.status is Status.OK
     assert verdict.facts.disk_free > 0
+
+
+def test_the_page_on_monitoring_lists_exactly_the_checks_that_there_are():
+    root = Path(__file__).parents[2]
+    code = "".join((root / "schedmgr" / "core" / name).read_text() for name in ("health.py", "database_checks.py"))
+    page = (root / "docs" / "monitoring.md").read_text().split("## `/readyz`")[0]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", page, re.MULTILINE)) == set(re.findall(r'Check\(\s*"([a-z]+)"', code))

@@ -7,7 +7,7 @@ import pytest
 from schedmgr.core.definitions import Schedule
 from schedmgr.vocabulary import Role
 
-OPEN = {"/", "/admin", "/login", "/logout", "/theme", "/healthz", "/readyz", "/static/{name:path}"}
+OPEN = {"/", "/admin", "/login", "/logout", "/theme", "/healthz", "/readyz", "/metrics", "/static/{name:path}"}
 FOR_OPERATORS = {
     "GET": {"disable", "run", "pause", "cancel", "retry"},
     "POST": {"enable", "disable", "run", "pause", "resume", "cancel", "retry"},

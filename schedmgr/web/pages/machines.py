@@ -54,6 +54,18 @@ def readyz(request: Visit) -> Response[str]:
     return _plain(503 if verdict.status is Status.CRITICAL else 200, "\n".join(lines) + "\n")
 
 
+@get("/metrics")
+@in_thread
+def metrics(request: Visit) -> Response[bytes]:
+    """What Prometheus scrapes; as /readyz, from the same answer of the database, which is at most a second old."""
+    from schedmgr.web.metrics import exposition  # when it is asked for: the start does not wait for the client library
+
+    site = request.site
+    verdict = site.live.worked_out("health", lambda: health.check(site.database))
+    content, content_type = exposition(verdict, site.version, request.headers.get("Accept", ""))
+    return Response(content, media_type=content_type)
+
+
 def _revision_problem(database: Database) -> str | None:
     try:
         return migrate.problem_with(migrate.revision(database))
@@ -65,4 +77,4 @@ def _plain(status: int, text: str) -> Response[str]:
     return Response(text, status_code=status, media_type=MediaType.TEXT)
 
 
-HANDLERS = [healthz, static, readyz]
+HANDLERS = [healthz, static, readyz, metrics]
