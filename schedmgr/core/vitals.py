@@ -213,17 +213,21 @@ _LIFE = (
 def _beaten_since(since: datetime, now: datetime) -> Select[Any]:
     """By role, so that the index on role and beat serves.  Beats of the future are those of a clock that has stepped
     back since."""
-    return select(*_LIFE).where(Process.role.in_(list(ProcessRole)), Process.beat_at.between(since, now + SILENT_AFTER))
+    beaten = Process.beat_at.between(since, now + SILENT_AFTER)
+    lives = select(*_LIFE).where(Process.role.in_(list(ProcessRole)), beaten)
+    return lives.order_by(Process.beat_at.desc(), Process.started_at.desc())
 
 
 def _lives(session: Session, query: Select[Any]) -> list[Life]:
-    rows = session.execute(query.order_by(Process.beat_at.desc(), Process.started_at.desc()))
-    return [Life(**{**row, "definitions_errors": tuple(row["definitions_errors"] or ())}) for row in rows.mappings()]
+    rows = session.execute(query).mappings()
+    return [Life(**{**row, "definitions_errors": tuple(row["definitions_errors"] or ())}) for row in rows]
 
 
 def _last_daemon(session: Session) -> Life | None:
+    """In the order of the index alone: any other would sort all that ever ran."""
     beaten = Process.beat_at <= session.now() + SILENT_AFTER
-    found = _lives(session, select(*_LIFE).where(Process.role == ProcessRole.DAEMON, beaten).limit(1))
+    newest = select(*_LIFE).where(Process.role == ProcessRole.DAEMON, beaten).order_by(Process.beat_at.desc())
+    found = _lives(session, newest.limit(1))
     return found[0] if found else None
 
 

@@ -1,43 +1,78 @@
 """What health is judged by is read by indexes, however much history there is."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
-from kinds import ON_SQLITE
-from sqlalchemy import event
+from plans import plan_of, plans_of
+from sqlalchemy import insert
 
 from schedmgr.core import vitals
+from schedmgr.database.models import JobRun, Process
+from schedmgr.vocabulary import ProcessRole, RunStatus, Trigger
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def run_row(number: int) -> dict[str, object]:
+    """One an hour, all ended but the newest."""
+    at = NOON - number * HOUR
+    return {
+        "job": f"j{number % 7}",
+        "group": "g",
+        "job_version_id": 1,
+        "trigger": Trigger.SCHEDULE,
+        "attempt": 1,
+        "status": RunStatus.SUCCEEDED if number else RunStatus.QUEUED,
+        "priority": 0,
+        "in_turn": False,
+        "waits_for": 0,
+        "queued_at": at,
+        "available_at": at,
+        "finished_at": at if number else None,
+    }
+
+
+def process_row(number: int) -> dict[str, object]:
+    at = NOON - number * HOUR
+    return {
+        "id": f"p{number}",
+        "role": ProcessRole.DAEMON,
+        "host": "h",
+        "pid": 1,
+        "version": "1",
+        "environment": "e",
+        "started_at": at - HOUR,
+        "beat_at": at,
+        "clock_offset": 0.0,
+        "concurrency": 4,
+    }
 
 
 @pytest.fixture
-def statements(database):
-    """Every statement that is run while the test looks, with its values."""
-    seen = []
+def history(database, clock):
+    """Months of it, of which the last day counts."""
+    clock.set_to(NOON)
+    with database.write() as session:
+        session.execute(insert(JobRun), [run_row(number) for number in range(2000)])
+        session.execute(insert(Process), [process_row(number) for number in range(500)])
 
-    def note(connection, cursor, statement, values, context, many):
-        seen.append((statement, values))
 
+def test_the_success_rate_reads_the_runs_of_its_day_alone(database, history):
     with database.read() as session:
-        event.listen(session.connection, "before_cursor_execute", note)
-        vitals.vitals(session)
-        event.remove(session.connection, "before_cursor_execute", note)
-        yield [
-            (
-                statement,
-                [row[-1] for row in session.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)],
-            )
-            for statement, values in seen
-            if statement.startswith("SELECT")
-        ]
+        (plan,) = [plan for plan in plans_of(session, vitals.vitals) if "finished_at >=" in plan.statement]
+    assert plan.indexes == [("job_run", "ix_job_run_finished")]
+    assert not plan.scans
 
 
-@ON_SQLITE
-def test_the_success_rate_reads_the_runs_of_its_day_alone(statements):
-    (plan,) = [plan for statement, plan in statements if "finished_at >=" in statement]
-    assert plan[0] == "SEARCH job_run USING COVERING INDEX ix_job_run_finished (finished_at>?)"
+def test_no_question_reads_all_runs_all_firings_or_all_processes(database, history):
+    with database.read() as session:
+        plans = plans_of(session, vitals.vitals)
+    assert not [plan for plan in plans if plan.scans & {"job_run", "schedule_firing", "process"}]
 
 
-@ON_SQLITE
-def test_no_question_about_runs_or_firings_reads_a_whole_table(statements):
-    scans = [
-        plan for _, plan in statements for line in plan if line.startswith(("SCAN job_run", "SCAN schedule_firing"))
-    ]
-    assert scans == []
+def test_the_daemon_that_beat_last_is_found_without_looking_at_those_before_it(database, history):
+    with database.read() as session:
+        plan = plan_of(session, vitals.vitals, "process")
+    assert plan.indexes == [("process", "ix_process_role_beat_at")]
+    assert not plan.sorts
