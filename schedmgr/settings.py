@@ -38,6 +38,7 @@ VARIABLES = (
     Variable("SCHEDMGR_WORKER_GROUPS", "", "groups whose jobs this worker takes, with commas; unset: all"),
     Variable("SCHEDMGR_LEASE_SECONDS", "60", "how long a worker's claim on a run holds without renewal"),
     Variable("SCHEDMGR_SHUTDOWN_GRACE", "30", "seconds that running jobs get to end at a stop"),
+    Variable("SCHEDMGR_RETENTION_DAYS", "90", "how many days ended runs, their output and firings are kept"),
     Variable("SCHEDMGR_ADMIN_USER", "", "the first admin's name, created once if no user exists"),
     Variable("SCHEDMGR_ADMIN_PASSWORD", "", "the first admin's password", secret=True),
     Variable("SCHEDMGR_TEST_CLOCK", "", "a file with seconds that are added to the database's clock; for tests"),
@@ -73,6 +74,7 @@ class Settings:
     """Those whose jobs a worker here takes; empty: all."""
     lease_seconds: int
     shutdown_grace: int
+    retention_days: int
     admin_user: str | None
     admin_password: str | None
     test_clock: Path | None
@@ -131,6 +133,7 @@ def masked(settings: Settings) -> dict[str, str]:
         "SCHEDMGR_WORKER_GROUPS": ",".join(settings.worker_groups),
         "SCHEDMGR_LEASE_SECONDS": str(settings.lease_seconds),
         "SCHEDMGR_SHUTDOWN_GRACE": str(settings.shutdown_grace),
+        "SCHEDMGR_RETENTION_DAYS": str(settings.retention_days),
         "SCHEDMGR_ADMIN_USER": settings.admin_user or "",
         "SCHEDMGR_ADMIN_PASSWORD": _covered(settings.admin_password),
         "SCHEDMGR_TEST_CLOCK": str(settings.test_clock or ""),
@@ -179,6 +182,7 @@ class _Reader:
             worker_groups=self.groups("SCHEDMGR_WORKER_GROUPS"),
             lease_seconds=self.integer("SCHEDMGR_LEASE_SECONDS", 60, 5, 3600),
             shutdown_grace=self.integer("SCHEDMGR_SHUTDOWN_GRACE", 30, 0, 86_400),
+            retention_days=self.integer("SCHEDMGR_RETENTION_DAYS", 90, 1, 36_500),
             admin_user=self.text("SCHEDMGR_ADMIN_USER"),
             admin_password=self.text("SCHEDMGR_ADMIN_PASSWORD"),
             test_clock=self.test_clock(environment),

@@ -74,6 +74,13 @@ def test_a_variable_that_is_set_to_nothing_is_not_set(load):
         ("LOG_FORMAT", "xml", "LOG_FORMAT: 'xml' is not allowed. Allowed are text, json."),
         ("SCHEDMGR_LEASE_SECONDS", "4", "SCHEDMGR_LEASE_SECONDS: '4' is not allowed."),
         ("SCHEDMGR_WORKER_CONCURRENCY", "-1", "SCHEDMGR_WORKER_CONCURRENCY: '-1' is not allowed."),
+        (
+            "SCHEDMGR_RETENTION_DAYS",
+            "0",
+            "SCHEDMGR_RETENTION_DAYS: '0' is not allowed. Allowed is a whole number from 1 to 36500.",
+        ),
+        ("SCHEDMGR_RETENTION_DAYS", "36501", "SCHEDMGR_RETENTION_DAYS: '36501' is not allowed."),
+        ("SCHEDMGR_RETENTION_DAYS", "30d", "SCHEDMGR_RETENTION_DAYS: '30d' is not allowed."),
         ("SCHEDMGR_MODE", "both", "SCHEDMGR_MODE: 'both' is not allowed. Allowed are web, daemon, worker."),
         (
             "SCHEDMGR_WORKER_GROUPS",

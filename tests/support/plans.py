@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 from schedmgr.database.engine import Session
 
@@ -60,6 +60,22 @@ def plan_of(session: Session, ask: Callable[[Session], Any], table: str) -> Plan
     """The plan of its first statement on that table."""
     mentions = re.compile(rf"(FROM|UPDATE) {table}\b")
     return next(plan for plan in plans_of(session, ask) if mentions.search(plan.statement))
+
+
+@contextmanager
+def plans_within() -> Iterator[list[Plan]]:
+    """The plans of all that any connection asks or changes within the block, each as it is just before."""
+    plans: list[Plan] = []
+
+    def plan(connection: Connection, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool) -> None:
+        if re.match(r"(SELECT|UPDATE|DELETE)\b.*\b(FROM|UPDATE)\b", statement, re.DOTALL):
+            plans.append(_plan(connection, " ".join(statement.split()), values))
+
+    event.listen(Engine, "before_cursor_execute", plan)
+    try:
+        yield plans
+    finally:
+        event.remove(Engine, "before_cursor_execute", plan)
 
 
 @contextmanager

@@ -1,0 +1,432 @@
+"""What ended long ago goes, a little at a time; what is left is complete, whatever dies in between."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from plans import plans_within
+from sqlalchemy import Engine, event, insert, select
+
+from schedmgr.core import retention
+from schedmgr.core.definitions import Schedule
+from schedmgr.core.retention import Pass
+from schedmgr.database.models import (
+    AdminSession,
+    AuditEvent,
+    Base,
+    JobRun,
+    JobRunAttempt,
+    JobRunOutput,
+    JobVersion,
+    Pause,
+    Process,
+    ScheduleFiring,
+    SchedulePeriod,
+    Setting,
+)
+from schedmgr.errors import Refused
+from schedmgr.vocabulary import Decision, ProcessRole, RunStatus, Trigger
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+CUTOFF = NOON - timedelta(days=90)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+class Past:
+    """Writes rows of long ago, as the program would have written them then."""
+
+    def __init__(self, database) -> None:
+        self.database = database
+        self.add(JobVersion, {"id": 1, "job": "tidy", "fingerprint": "f", "definition": {}, "created_at": NOON})
+
+    def add(self, table: type[Base], *rows: dict[str, object]) -> None:
+        self.database.transact(lambda session: session.execute(insert(table), list(rows)))
+
+    def firing(self, id: int, decided_at: datetime = CUTOFF - DAY, **fields: object) -> None:
+        self.add(ScheduleFiring, firing_row(id, decided_at) | fields)
+
+    def run(self, id: int, ended_at: datetime | None = CUTOFF - DAY, *, output: list[int] = (), **fields: object):
+        """One with one attempt, which printed stretches of so many bytes."""
+        row = run_row(id, ended_at) | fields
+        self.add(JobRun, row)
+        self.add(JobRunAttempt, attempt_row(row))
+        if output:
+            self.add(JobRunOutput, *output_rows(id, output))
+
+    def process(self, id: str, beat_at: datetime, role: ProcessRole = ProcessRole.DAEMON) -> None:
+        shared = {"host": "h", "pid": 1, "version": "1", "environment": "development", "clock_offset": 0.0}
+        lived = {"started_at": beat_at - HOUR, "beat_at": beat_at, "concurrency": 4}
+        self.add(Process, {"id": id, "role": role, **shared, **lived})
+
+    def pause(self, id: int, until_at: datetime | None) -> None:
+        self.add(Pause, {"id": id, "from_at": CUTOFF - DAY, "until_at": until_at, "by": "ann", "reason": "failover"})
+
+    def period(self, id: int, schedule_id: str, from_at: datetime, until_at: datetime | None) -> None:
+        due = {"cron": "* * * * *", "timezone": "UTC", "tzdata": "2026a"}
+        self.add(
+            SchedulePeriod, {"id": id, "schedule_id": schedule_id, **due, "from_at": from_at, "until_at": until_at}
+        )
+
+    def sign_in(self, id: str, expires_at: datetime, ended_at: datetime | None = None) -> None:
+        who = {"user_name": "ann", "created_at": expires_at - 7 * DAY, "origin": "127.0.0.1"}
+        self.add(AdminSession, {"id": id, **who, "expires_at": expires_at, "ended_at": ended_at})
+
+    def history(self, count: int, *, output: int = 0) -> None:
+        """A run a minute, each of a firing of its own; the older half of them ended before the cutoff."""
+        ids = range(1, count + 1)
+        instants = {id: CUTOFF + (id - count // 2 - 1) * timedelta(minutes=1) for id in ids}
+        runs = [run_row(id, instants[id]) | {"firing_id": id} for id in ids]
+        self.add(ScheduleFiring, *(firing_row(id, instants[id]) for id in ids))
+        self.add(JobRun, *runs)
+        self.add(JobRunAttempt, *map(attempt_row, runs))
+        if output:
+            self.add(JobRunOutput, *(row for id in ids for row in output_rows(id, [output])))
+
+
+def firing_row(id: int, decided_at: datetime) -> dict[str, object]:
+    about = {"schedule_id": "feeds", "scheduled_for": decided_at, "decided_at": decided_at}
+    return {
+        **about,
+        "id": id,
+        "trigger": Trigger.SCHEDULE,
+        "decision": Decision.ENQUEUED,
+        "missed_count": 0,
+        "process_id": "p",
+        "job_run_count": 1,
+        "claim_token": "t",
+    }
+
+
+def run_row(id: int, ended_at: datetime | None) -> dict[str, object]:
+    at = (ended_at or CUTOFF - DAY) - SECOND
+    when = {"queued_at": at, "available_at": at, "started_at": at, "finished_at": ended_at}
+    return when | {
+        "id": id,
+        "firing_id": None,
+        "job": "tidy",
+        "group": "g",
+        "job_version_id": 1,
+        "trigger": Trigger.SCHEDULE,
+        "status": RunStatus.SUCCEEDED if ended_at else RunStatus.RUNNING,
+        "attempt": 1,
+        "priority": 0,
+        "in_turn": False,
+        "waits_for": 0,
+        "process_id": "p",
+    }
+
+
+def attempt_row(run: dict[str, object]) -> dict[str, object]:
+    about = {"run_id": run["id"], "attempt": 1, "status": run["status"], "process_id": run["process_id"]}
+    return about | {"started_at": run["started_at"], "output_bytes": 0, "output_left_out": 0}
+
+
+def output_rows(run_id: int, sizes: list[int]) -> Iterator[dict[str, object]]:
+    for seq, size in enumerate(sizes, 1):
+        place = {"run_id": run_id, "attempt": 1, "seq": seq, "first_line": seq, "byte_offset": 0}
+        yield place | {"byte_count": size, "segments": "x" * size}
+
+
+@pytest.fixture
+def past(database, clock):
+    clock.set_to(NOON)
+    return Past(database)
+
+
+@pytest.fixture
+def prune(database, installation):
+    return lambda before=CUTOFF: retention.prune(database, before, installation.person)
+
+
+@pytest.fixture
+def left(database):
+    """The keys that a table still holds."""
+
+    def left(table: type[Base]) -> list[object]:
+        key = next(iter(table.__table__.primary_key))
+        with database.read() as session:
+            return list(session.scalars(select(key).order_by(key)))
+
+    return left
+
+
+@pytest.fixture
+def pruned_until(database):
+    def pruned_until() -> datetime | None:
+        with database.read() as session:
+            return retention.pruned_until(session)
+
+    return pruned_until
+
+
+# What goes
+
+
+def test_a_run_that_ended_before_the_cutoff_goes_with_its_attempts_and_its_output(past, prune, left):
+    past.run(1, CUTOFF - SECOND, output=[100, 100])
+    past.run(2, CUTOFF, output=[100])
+    removed = prune()
+    assert (removed["job_runs"], removed["output_bytes"]) == (1, 200)
+    assert [left(table) for table in (JobRun, JobRunAttempt, JobRunOutput)] == [[2], [2], [2]]
+
+
+@pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.RUNNING])
+def test_a_run_that_has_not_ended_stays_however_old_it_is_and_its_firing_with_it(past, prune, left, status):
+    past.firing(1)
+    past.run(1, None, firing_id=1, status=status)
+    prune()
+    assert (left(JobRun), left(ScheduleFiring)) == ([1], [1])
+
+
+def test_a_firing_goes_when_the_last_of_its_runs_is_gone(past, prune, left):
+    for firing_id, ends in ((1, (CUTOFF - DAY, CUTOFF - HOUR)), (2, (CUTOFF - DAY, CUTOFF + HOUR))):
+        past.firing(firing_id, CUTOFF - DAY + firing_id * SECOND)
+        for nth, ended_at in enumerate(ends):
+            past.run(10 * firing_id + nth, ended_at, firing_id=firing_id)
+    assert prune()["firings"] == 1
+    assert (left(ScheduleFiring), left(JobRun)) == ([2], [21])
+
+
+def test_a_skipped_firing_goes_by_when_it_was_decided(past, prune, left):
+    skipped = {"decision": Decision.SKIPPED, "job_run_count": 0}
+    past.firing(1, CUTOFF - SECOND, **skipped)
+    past.firing(2, CUTOFF, scheduled_for=CUTOFF - 30 * DAY, **skipped)
+    prune()
+    assert left(ScheduleFiring) == [2]
+
+
+def test_a_run_stays_whose_firing_was_decided_later_because_the_clock_stood_wrong_then(past, prune, left):
+    past.firing(1, CUTOFF + 365 * DAY)
+    past.run(1, CUTOFF - DAY, firing_id=1)
+    prune()
+    assert (left(JobRun), left(ScheduleFiring)) == ([1], [1])
+
+
+def test_what_made_a_schedule_due_goes_but_for_its_newest_record(past, prune, left):
+    past.period(1, "feeds", CUTOFF - 3 * DAY, CUTOFF - 2 * DAY)
+    past.period(2, "feeds", CUTOFF - 2 * DAY, CUTOFF - DAY)
+    past.period(3, "nightly", CUTOFF - 3 * DAY, CUTOFF - 2 * DAY)
+    past.period(4, "nightly", CUTOFF - 2 * DAY, CUTOFF + DAY)
+    past.period(5, "nightly", CUTOFF + DAY, None)
+    prune()
+    assert left(SchedulePeriod) == [2, 4, 5]
+
+
+def test_pauses_go_when_they_ended_before_the_cutoff(past, prune, left):
+    past.pause(1, CUTOFF - SECOND)
+    past.pause(2, CUTOFF)
+    past.pause(3, None)
+    prune()
+    assert left(Pause) == [2, 3]
+
+
+def test_processes_go_but_for_the_last_daemon_before_what_is_left(past, prune, left):
+    past.process("d1", CUTOFF - 2 * DAY)
+    past.process("d2", CUTOFF - DAY)
+    past.process("d3", CUTOFF + DAY)
+    past.process("web", CUTOFF - HOUR, ProcessRole.WEB)
+    past.process("worker", CUTOFF - HOUR, ProcessRole.WORKER)
+    assert prune()["processes"] == 3
+    assert left(Process) == ["d2", "d3"]
+
+
+def test_a_process_stays_that_made_an_attempt_of_a_run_which_is_left(past, prune, left):
+    past.process("made-it", CUTOFF - DAY, ProcessRole.WORKER)
+    past.process("runs-it", CUTOFF - DAY, ProcessRole.WORKER)
+    past.process("made-one-that-goes", CUTOFF - DAY, ProcessRole.WORKER)
+    past.run(1, CUTOFF + HOUR, process_id="made-it")
+    past.run(2, None, process_id="runs-it")
+    past.run(3, CUTOFF - HOUR, process_id="made-one-that-goes")
+    prune()
+    assert left(Process) == ["made-it", "runs-it"]
+
+
+def test_sign_ins_go_that_ended_or_expired_before_the_cutoff(past, prune, left):
+    past.sign_in("expired", CUTOFF - SECOND)
+    past.sign_in("ended", CUTOFF + DAY, CUTOFF - SECOND)
+    past.sign_in("both", CUTOFF - SECOND, CUTOFF - DAY)
+    past.sign_in("ended-later", CUTOFF + DAY, CUTOFF)
+    past.sign_in("goes-on", NOON + DAY)
+    assert prune()["sign_ins"] == 3
+    assert left(AdminSession) == ["ended-later", "goes-on"]
+
+
+def test_the_audit_stays_and_says_who_pruned(past, prune, database):
+    old = {"at": CUTOFF - DAY, "who": "cli:ann@desk", "action": "pause", "what": "paused", "origin": "command line"}
+    past.add(AuditEvent, old)
+    past.run(1)
+    prune()
+    with database.read() as session:
+        told = session.execute(select(AuditEvent.who, AuditEvent.what).order_by(AuditEvent.id)).all()
+    assert told == [
+        ("cli:ann@desk", "paused"),
+        ("cli:ann@desk", "pruned 1 job run and whatever else ended before 2025-12-02T12:00:00Z"),
+    ]
+
+
+def test_pauses_and_processes_stay_while_an_occurrence_of_their_time_is_undecided(
+    past, prune, left, installation, clock
+):
+    clock.set_to(CUTOFF - 3 * DAY)
+    installation.turned_on(Schedule("feeds", cron="@daily", execution_mode="ALL_JOBS"))
+    clock.set_to(NOON)
+    past.pause(1, CUTOFF - 4 * DAY)
+    past.pause(2, CUTOFF - DAY)
+    past.process("d1", CUTOFF - 5 * DAY)
+    past.process("d2", CUTOFF - 4 * DAY)
+    past.process("d3", CUTOFF - DAY)
+    prune()
+    assert (left(Pause), left(Process)) == ([2], ["d2", "d3"])
+
+
+# The mark
+
+
+def test_where_nothing_was_pruned_there_is_no_mark(past, prune, pruned_until):
+    past.run(1, CUTOFF + DAY)
+    prune()
+    assert pruned_until() is None
+
+
+def test_the_mark_says_up_to_when_what_ended_may_be_gone(past, prune, pruned_until, database):
+    past.run(1)
+    prune()
+    assert pruned_until() == CUTOFF
+    with database.read() as session:
+        value, by = session.execute(select(Setting.value, Setting.changed_by).where(Setting.key == "retention")).one()
+    assert (value, by) == ({"pruned_until": "2025-12-02T12:00:00+00:00"}, "cli:ann@desk")
+
+
+def test_the_mark_moves_only_forward(past, prune, pruned_until):
+    past.run(1)
+    prune()
+    past.run(2, CUTOFF - 10 * DAY)
+    prune(CUTOFF - 5 * DAY)
+    assert pruned_until() == CUTOFF
+    past.run(3, CUTOFF + HOUR)
+    prune(CUTOFF + DAY)
+    assert pruned_until() == CUTOFF + DAY
+
+
+def test_the_mark_has_moved_before_the_first_row_is_gone(past, database, pruned_until, left):
+    past.history(2 * retention.ROWS + 2)
+    one = Pass(CUTOFF, "daemon:d1")
+    assert one.step(database)
+    assert (pruned_until(), len(left(JobRun))) == (CUTOFF, retention.ROWS + 2)
+
+
+def test_an_instant_in_the_future_is_refused(past, prune, database, left):
+    past.run(1, NOON)
+    with pytest.raises(Refused, match=r"^What ended before 2026-03-02T13:00:00Z cannot be pruned: that is in the fut"):
+        prune(NOON + HOUR)
+    with database.read() as session, pytest.raises(Refused):
+        retention.plan(session, NOON + HOUR)
+    assert left(JobRun) == [1]
+
+
+# A plan
+
+
+def test_a_plan_says_beforehand_what_a_pass_removes(past, prune, database):
+    past.history(6, output=50)
+    past.run(7, CUTOFF + DAY, firing_id=2, process_id="d2")
+    for nth in range(4):
+        past.process(f"d{nth}", CUTOFF - 2 * DAY + nth * SECOND)
+        past.pause(nth + 1, CUTOFF - nth * DAY)
+        past.period(nth + 1, "feeds", CUTOFF - (9 - nth) * DAY, CUTOFF - (8 - nth) * DAY)
+        past.sign_in(f"s{nth}", CUTOFF - nth * SECOND, CUTOFF - DAY if nth == 3 else None)
+    with database.read() as session:
+        planned = retention.plan(session, CUTOFF)
+    assert planned == {
+        "job_runs": 3,
+        "output_bytes": 150,
+        "firings": 2,
+        "schedule_periods": 3,
+        "pauses": 3,
+        "processes": 2,
+        "sign_ins": 3,
+    }
+    assert prune() == planned
+
+
+# Small steps
+
+
+@contextmanager
+def noted() -> Iterator[list[tuple[str, int]]]:
+    """Each statement within the block, with the number of rows that it changed."""
+    seen: list[tuple[str, int]] = []
+
+    def note(_connection, cursor, statement, _values, _context, _many):
+        seen.append((" ".join(statement.split()), cursor.rowcount))
+
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+
+
+def changed(seen: list[tuple[str, int]], table: str) -> int:
+    return sum(count for statement, count in seen if statement.startswith(f"DELETE FROM {table} "))
+
+
+def test_a_step_removes_a_bounded_number_of_rows_by_a_bounded_number_of_statements(past, database):
+    past.history(2 * 3 * retention.ROWS, output=10)
+    one, more, steps = Pass(CUTOFF, "daemon:d1"), True, []
+    while more:
+        with noted() as seen:
+            more = one.step(database)
+        steps.append(seen)
+    assert one.removed == {"job_runs": 600, "output_bytes": 6000, "firings": 600}
+    assert len(steps) == 7
+    assert max(changed(seen, "job_run") for seen in steps) == retention.ROWS
+    assert max(changed(seen, "job_run_output") for seen in steps) == retention.ROWS
+    assert max(len(seen) for seen in steps) < 25
+
+
+def test_a_step_removes_a_bounded_amount_of_output(past, database, left):
+    past.run(1, output=[400_000] * 8)
+    past.run(2, output=[1] * (retention.OUTPUT_ROWS + 10))
+    past.run(3, output=[1])
+    one, sizes = Pass(CUTOFF, "daemon:d1"), []
+    while one.step(database):
+        sizes.append(one.removed["output_bytes"])
+        one.removed.clear()
+    assert sizes == [1_200_000, 1_200_000, 800_000 + 498, 13]
+    assert [left(table) for table in (JobRun, JobRunAttempt, JobRunOutput)] == [[], [], []]
+
+
+def test_rows_that_stay_do_not_hide_older_or_younger_ones_that_go(past, prune, left, monkeypatch):
+    monkeypatch.setattr(retention, "ROWS", 3)
+    for id in range(1, 21):
+        past.firing(id, CUTOFF - DAY + id // 7 * SECOND, scheduled_for=CUTOFF - DAY + id * SECOND)
+    for id in (*range(1, 14), *range(15, 19)):
+        past.run(id, CUTOFF + DAY, firing_id=id)
+    prune()
+    assert left(ScheduleFiring) == [*range(1, 14), *range(15, 19)]
+
+
+def test_no_step_reads_a_table_from_end_to_end(past, prune):
+    past.history(8000, output=10)
+    for nth in range(200):
+        past.process(f"p{nth}", CUTOFF + (nth - 2) * HOUR)
+        past.pause(nth + 1, CUTOFF + (nth - 2) * HOUR)
+        past.period(nth + 1, f"s{nth % 5}", CUTOFF + (nth - 3) * HOUR, CUTOFF + (nth - 2) * HOUR)
+        past.sign_in(f"s{nth}", CUTOFF + (nth - 2) * HOUR)
+    with plans_within() as plans:
+        removed = prune()
+    assert removed == {
+        "job_runs": 4000,
+        "output_bytes": 40_000,
+        "firings": 4000,
+        "schedule_periods": 2,
+        "pauses": 2,
+        "processes": 1,
+        "sign_ins": 2,
+    }
+    assert len(plans) > 100
+    assert [plan.statement for plan in plans if plan.scans or plan.sorts] == []
