@@ -50,6 +50,9 @@ CUT_OFF = {
     1053,  # server shutdown in progress
     1927,  # connection was killed
     4031,  # disconnected by the server because of inactivity
+}
+LOCK_WAIT = 1205  # a node that cannot catch up with its cluster says this, too
+NO_CLUSTER = {
     1047,  # the node is not part of a working cluster
     1180,  # the cluster could not take the commit
 }
@@ -81,6 +84,7 @@ class MySQL:
         self._servers = servers
         self._tls = _tls(servers.options)
         self._avoided: dict[Host, float] = {}
+        self._used_last = servers.hosts[0]
         self._lock = threading.Lock()
         # A read sees one state however many queries it takes; a write sees what is there when each of its statements
         # starts, and so decides on what others have committed.
@@ -111,11 +115,19 @@ class MySQL:
             return TransactionLost(f"Another transaction held what this one wanted ({said}). Try again.")
         if code in CUT_OFF:
             return ConnectionLost(f"The connection to the database at {self._where} was lost ({said}).")
+        if code in NO_CLUSTER:
+            return self._without_cluster(said)
         mend = next((sentence for codes, sentence in MENDS if code in codes), None)
         if mend is None:
             return error
         named = {"user": self._servers.user, "database": self._servers.database}
         return DatabaseUnavailable(mend.format(where=self._where, said=said, **named))
+
+    def _without_cluster(self, said: str) -> ConnectionLost:
+        return ConnectionLost(
+            f"The cluster at {self._where} takes nothing: a node answers, but has not the majority of nodes with it "
+            f"({said}). Start the other nodes, and see that they reach each other."
+        )
 
     @property
     def _where(self) -> str:
@@ -129,29 +141,43 @@ class MySQL:
             pool_size=16,
             max_overflow=32,
         )
-        event.listen(engine, "handle_error", _forget_connections)
+        event.listen(engine, "handle_error", self._on_error, retval=True)
         return engine
+
+    def _on_error(self, context: ExceptionContext) -> Exception | None:
+        """A server that is cut off, or cannot be written to, is not asked again through the connections at hand."""
+        code = _code(context.original_exception)
+        if code in CUT_OFF | NO_CLUSTER | READ_ONLY:
+            context.is_disconnect = True
+        if code in CUT_OFF and isinstance(context.original_exception.__context__, TimeoutError):
+            self._avoid(self._used_last)  # it takes connections perhaps, but does not answer on them
+        if code == LOCK_WAIT and _waited_for_cluster(context):
+            context.is_disconnect = True
+            return self._without_cluster("it waited for them in vain")
+        return None
 
     def _connect(self, characteristics: str, answer_timeout: int) -> Driver[Any]:
         """A session at the first host that can be used for writing; at a read-only one if there is no other."""
         read_only: Driver[Any] | None = None
-        failure: pymysql.MySQLError | None = None
+        failures: list[pymysql.MySQLError] = []
         for host in self._in_turn():
             try:
                 connection = self._connect_to(host, characteristics, answer_timeout)
+                is_read_only = _is_read_only(connection)
             except pymysql.MySQLError as error:
                 self._avoid(host)
-                failure = failure or error
+                failures.append(error)
                 continue
-            if not _is_read_only(connection):
+            self._used_last = host
+            if not is_read_only:
                 if read_only is not None:
                     read_only.close()
                 return connection
             read_only = read_only or connection
         if read_only is not None:
             return read_only
-        assert failure is not None
-        raise failure
+        # A node that answers without a cluster says more than those that do not answer.
+        raise next((failure for failure in failures if _code(failure) in NO_CLUSTER), failures[0])
 
     def _connect_to(self, host: Host, characteristics: str, answer_timeout: int) -> Driver[Any]:
         options = self._servers.options
@@ -214,9 +240,10 @@ def _prepare(connection: Driver[Any], characteristics: str) -> None:
         cursor.execute("SET SESSION " + ", ".join(_session_variables(is_mariadb)))
         cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {characteristics}")
         if is_mariadb and _is_cluster_node(cursor):
+            if said := _without_cluster(cursor):
+                raise pymysql.OperationalError(1047, said)
             # A read also sees what was committed through another node.
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
-        cursor.execute("SELECT 1")  # a node that has lost its cluster refuses here
 
 
 def _session_variables(is_mariadb: bool) -> Iterator[str]:
@@ -245,10 +272,17 @@ def _is_read_only(connection: Driver[Any]) -> bool:
     return bool(answer)
 
 
-def _forget_connections(context: ExceptionContext) -> None:
-    """A server that is cut off, or that cannot be written to, is not asked again through the connections at hand."""
-    if _code(context.original_exception) in CUT_OFF | READ_ONLY:
-        context.is_disconnect = True
+def _without_cluster(cursor: Any) -> str | None:
+    """What a node says of itself that takes no statements; None from one that does.  It answers this even so."""
+    cursor.execute("SHOW STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_cluster_status')")
+    states = dict(cursor.fetchall())
+    return None if states.get("wsrep_ready") == "ON" else f"it is {states.get('wsrep_cluster_status')}"
+
+
+def _waited_for_cluster(context: ExceptionContext) -> bool:
+    """Whether what took too long was to catch up with the cluster: a plain read waits for that, but for no lock."""
+    statement = (context.statement or "SELECT").lstrip().upper()  # there is none while a session is prepared
+    return statement.startswith("SELECT") and "FOR UPDATE" not in statement
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -4,25 +4,120 @@ All is counted by somebody else than the program: minutes in a row, rows of a ta
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 from operation import FIRST_MINUTE, MINUTE, Operation
+from programs import wait_until
 
 pytestmark = pytest.mark.timeout(240)
+
+WAITS = "daemon waits for the database"
+NO_MAJORITY = "a node answers, but has not the majority of nodes with it"
+GOES_ON = "daemon has the database back"
+
+
+def minute(number: int) -> datetime:
+    """The minutes in which something is due, from 0 on."""
+    return FIRST_MINUTE + number * MINUTE
 
 
 def test_daemons_on_two_nodes_fire_each_occurrence_once(operation: Operation, measured: Callable[[str], None]):
     operation.start_daemon(0)
     operation.start_daemon(1)
-    minutes = [FIRST_MINUTE + n * MINUTE for n in range(6)]
 
-    for minute in minutes:
-        operation.go_to_just_before(minute)
-        measured(f"two daemons on two nodes: last firing {operation.wait_until_fired(minute):.2f} s after the minute")
+    for number in range(6):
+        operation.go_to_just_before(minute(number))
+        late = operation.wait_until_fired(minute(number))
+        measured(f"two daemons on two nodes: 100 firings, the last {late:.2f} s after they were due")
+
+    operation.wait_until_run()
+    assert_each_was_fired_and_run_once(operation, minute(0), minute(5))
+
+
+def test_a_daemon_whose_node_is_killed_goes_on_at_another(operation: Operation, measured: Callable[[str], None]):
+    daemon = operation.start_daemon(0)
+    operation.go_to_just_before(minute(0))
+    operation.wait_until_fired(minute(0))
+
+    operation.go_to_just_before(minute(1))
+    wait_until(lambda: operation.clock.now >= minute(1), "the minute begins")
+    operation.cluster.nodes[0].kill()
+    late = operation.wait_until_fired(minute(1))
+    measured(f"the daemon's node killed at the minute: the last of 100 firings {late:.1f} s after they were due")
+
+    operation.go_to_just_before(minute(2))
+    late = operation.wait_until_fired(minute(2))
+    measured(f"at the next minute, on another node: {late:.2f} s")
+    operation.wait_until_run()
+    assert_each_was_fired_and_run_once(operation, minute(0), minute(2))
+    assert daemon.log.count(WAITS) <= 1
+
+
+def test_a_daemon_whose_node_is_cut_off_goes_on_at_another(operation: Operation, measured: Callable[[str], None]):
+    daemons = [operation.start_daemon(0), operation.start_daemon(1)]
+    cut_off = operation.cluster.nodes[0]
+    operation.go_to_just_before(minute(0))
+    operation.wait_until_fired(minute(0))
+
+    operation.go_to_just_before(minute(1))
+    wait_until(lambda: operation.clock.now >= minute(1), "the minute begins")
+    cut_off.freeze()
+    frozen_at = operation.clock.now
+    late = operation.wait_until_fired(minute(1))
+    measured(f"a node of two daemons frozen at the minute: the last of 100 firings {late:.1f} s after they were due")
+    wait_until(lambda: operation.has_beaten(daemons[0], frozen_at), "the daemon of the frozen node beats elsewhere")
+    away = (operation.clock.now - frozen_at).total_seconds()
+    measured(f"the daemon of the frozen node beats at another {away:.0f} s after it was frozen")
+
+    cut_off.thaw()
+    operation.cluster.wait_synced()
+    operation.go_to_just_before(minute(2))
+    operation.wait_until_fired(minute(2))
+    operation.wait_until_run()
+    assert_each_was_fired_and_run_once(operation, minute(0), minute(2))
+
+
+def test_without_a_majority_of_nodes_daemons_wait_and_say_so_and_go_on_when_it_is_back(
+    operation: Operation, measured: Callable[[str], None]
+):
+    daemons = [operation.start_daemon(0), operation.start_daemon(1)]
+    first, second, _ = operation.cluster.nodes
+    operation.go_to_just_before(minute(0))
+    operation.wait_until_fired(minute(0))
     operation.wait_until_run()
 
-    due = operation.due(minutes[0], minutes[-1])
+    first.kill()
+    operation.cluster.wait_synced()
+    second.kill()
+    for daemon in daemons:
+        daemon.wait_for_log(WAITS)
+    operation.clock.set_to(minute(4))
+    health = operation.site.command("health")
+    assert (health.returncode, health.stdout.count("\n")) == (2, 1)
+    assert health.stdout.startswith("SCHEDMGR CRITICAL - The cluster at 127.0.0.1:")
+    assert NO_MAJORITY in health.stdout
+    wait_until(lambda: operation.clock.now >= minute(4) + timedelta(seconds=10), "ten seconds go by")
+
+    started_at = operation.clock.now
+    operation.cluster.mend()
+    for daemon in daemons:
+        daemon.wait_for_log(GOES_ON)
+    operation.wait_until_fired(minute(4))
+    back = (operation.clock.now - started_at).total_seconds()
+    measured(f"two of three nodes killed: all decided {back:.1f} s after they were started again")
+    operation.wait_until_run()
     covered = operation.covered()
+    assert covered.firings == operation.due(minute(0), minute(4))
+    assert covered.footprints == covered.enqueued
+    for daemon in daemons:
+        waits = [line for line in daemon.log.splitlines() if WAITS in line]
+        assert len(waits) == 1
+        assert NO_MAJORITY in waits[0]
+
+
+def assert_each_was_fired_and_run_once(operation: Operation, first: datetime, last: datetime) -> None:
+    due, covered = operation.due(first, last), operation.covered()
     assert covered.firings == due
     assert covered.enqueued == due
     assert covered.footprints == due
