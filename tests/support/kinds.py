@@ -1,6 +1,7 @@
-"""Marks for a test that is about one kind of database alone."""
+"""Marks that say on which kinds of database a test runs."""
 
 import pytest
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"])
 ON_MARIADB = pytest.mark.parametrize("database_kind", ["mariadb"])
+ON_EACH = pytest.mark.parametrize("database_kind", ["sqlite", "mariadb"])

@@ -9,9 +9,9 @@ from programs import Site, environment, is_alive, wait_until
 
 
 @pytest.fixture
-def site(tmp_path: Path, database_file: Path, clock: Any) -> Iterator[Site]:
+def site(tmp_path: Path, database_url: str, clock: Any) -> Iterator[Site]:
     """The test's database and clock, and no daemon yet.  What a test starts ends with it."""
-    site = Site(tmp_path, environment(f"sqlite:///{database_file}", clock.file))
+    site = Site(tmp_path, environment(database_url, clock.file))
     yield site
     for program in site.programs:
         program.end()

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from kinds import ON_EACH, ON_SQLITE
 from sqlalchemy import select
 
 from schedmgr.cli.signals import SECOND_SIGNAL_AFTER
 from schedmgr.core import actions
-from schedmgr.database.sqlite import BUSY_TIMEOUT
 from schedmgr.database.models import JobRunAttempt, JobRunOutput
+from schedmgr.database.sqlite import BUSY_TIMEOUT
 from schedmgr.vocabulary import Decision, Reason, RunStatus
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -87,6 +88,7 @@ def waits(tmp_path: Path) -> str:
 # Jobs run
 
 
+@ON_EACH
 def test_a_schedule_runs_its_job_and_keeps_what_it_printed(working, installation, clock, run, until):
     working('Job("work", command="echo hello; echo oops >&2; exit 3")')
     clock.set_to(at(12, 5))
@@ -116,6 +118,7 @@ def test_a_job_knows_its_run_and_none_of_our_secrets(working, installation, cloc
     assert not {"DATABASE_URL", "JWT_SECRET"} & set(variables)
 
 
+@ON_EACH
 def test_output_is_there_while_the_job_runs(working, run, until, waits, tmp_path):
     working(f'Job("work", command="echo begun; {waits}; echo done")')
     run_id = run.start()
@@ -142,6 +145,7 @@ def test_a_job_that_takes_too_long_is_timed_out(working, run):
     assert (ended.status, ended.error) == (RunStatus.TIMED_OUT, "timed out after 1 s")
 
 
+@ON_EACH
 def test_a_cancelled_job_is_ended_with_all_that_it_started(working, run, until, tmp_path, lives):
     working(f'Job("work", command="sleep 1000 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/child; wait")')
     run_id = run.start()
@@ -158,6 +162,7 @@ def test_a_job_that_cannot_be_started_says_why(working, run):
     assert "command not found: 'no-such-program'" in ended.error
 
 
+@ON_EACH
 def test_no_more_jobs_run_at_once_than_there_are_places(working, run, installation, until, waits, tmp_path):
     working(f'Job("work", command="{waits}")', SCHEDMGR_WORKER_CONCURRENCY="2")
     ids = [run.start() for _ in range(3)]
@@ -168,6 +173,7 @@ def test_no_more_jobs_run_at_once_than_there_are_places(working, run, installati
     assert run.row(ids[2]).started_at >= min(run.row(id).finished_at for id in ids[:2])
 
 
+@ON_SQLITE
 def test_an_end_that_the_database_cannot_take_yet_is_recorded_later(
     working, run, open_database, until, waits, tmp_path
 ):
@@ -185,6 +191,7 @@ def test_an_end_that_the_database_cannot_take_yet_is_recorded_later(
 # Asked to stop
 
 
+@ON_EACH
 def test_asked_to_stop_it_lets_the_running_job_finish_and_starts_no_other(working, run, until, waits, tmp_path):
     daemon = working(f'Job("work", command="{waits}")', SCHEDMGR_WORKER_CONCURRENCY="1")
     running = run.start()
@@ -272,6 +279,7 @@ def test_after_a_restart_the_run_is_lost_and_the_schedule_fires_again(working, s
     ]
 
 
+@ON_EACH
 def test_a_lost_run_whose_job_says_so_is_executed_again_and_never_twice_at_once(working, site, run, until, tmp_path):
     # Each execution holds a lock while it lives: a second one at the same time would say so.
     command = (

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from kinds import ON_EACH
 from sqlalchemy import select
 
 from schedmgr.core import actions
@@ -110,6 +111,7 @@ def test_the_worker_inside_a_daemon_takes_the_groups_that_it_is_told(site, put, 
     assert row(left).status is RunStatus.QUEUED
 
 
+@ON_EACH
 def test_two_workers_run_each_job_once(defined, put, becomes, site, tmp_path, until):
     defined(Job("work", command=f"echo $SCHEDMGR_RUN_ID >> {tmp_path}/ran; sleep 0.2"))
     for _ in range(2):
