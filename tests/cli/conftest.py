@@ -71,9 +71,9 @@ def bare(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 @pytest.fixture
-def schedmgr(bare: Command, database_file: Path, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Command:
+def schedmgr(bare: Command, database_url: str, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`schedmgr` on a migrated database, the one of the fixture `installation`."""
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{database_file}")
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("SCHEDMGR_TEST_CLOCK", str(clock.file))
     return bare
 

@@ -97,8 +97,8 @@ def monotonic() -> Monotonic:
 
 
 @pytest.fixture
-def settings(database_file: Path) -> Settings:
-    return Settings.load({"DATABASE_URL": f"sqlite:///{database_file}"}, database_file.parent)
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings.load({"DATABASE_URL": database_url}, tmp_path)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def settings_with(database_file, tmp_path, free_port):
-    base = {"DATABASE_URL": f"sqlite:///{database_file}", "PORT": str(free_port)}
+def settings_with(database_url, tmp_path, free_port):
+    base = {"DATABASE_URL": database_url, "PORT": str(free_port)}
     return lambda **variables: Settings.load(base | variables, tmp_path)
 
 
@@ -170,10 +170,10 @@ def test_a_head_is_answered_like_a_get_without_its_content(settings_with, free_p
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_order_with_0_although_a_browser_holds_a_connection(
-    number, database_file, database, tmp_path: Path, free_port
+    number, database_url, database, tmp_path: Path, free_port
 ):
     own = {name: value for name, value in os.environ.items() if not name.startswith(("SCHED", "APP_ENV", "NODE_ENV"))}
-    environment = own | {"DATABASE_URL": f"sqlite:///{database_file}", "PORT": str(free_port), "JWT_SECRET": SECRET}
+    environment = own | {"DATABASE_URL": database_url, "PORT": str(free_port), "JWT_SECRET": SECRET}
     process = subprocess.Popen(
         [sys.executable, "-m", "schedmgr", "web"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
