@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+import galera
 import pytest
 from kinds import ON_MARIADB, ON_SQLITE
 from sqlalchemy import text
@@ -102,6 +103,7 @@ def test_rows_that_something_dead_keeps_locked_are_reported_while_the_heart_beat
 
 
 @ON_MARIADB
+@pytest.mark.skipif(galera.is_asked_for(), reason="a cluster is asked through its other nodes")
 def test_a_server_that_takes_reads_and_no_writes_is_critical_and_named(installation, clock, mariadb_server):
     installation.start_daemon()
     clock.move(seconds=90)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import galera
 import pytest
 from kinds import ON_MARIADB, ON_SQLITE
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from schedmgr.database.engine import Database
 from schedmgr.database.server import Unflushed
 
 PATIENCE = 30.0  # seconds
+BY_ITSELF = pytest.mark.skipif(galera.is_asked_for(), reason="a cluster is asked through its other nodes")
 
 
 def told(database: Database) -> server.Server:
@@ -65,18 +67,21 @@ def test_a_binary_log_that_is_off_need_not_be_flushed(database, variables):
 
 
 @ON_MARIADB
+@BY_ITSELF
 def test_a_server_by_itself_is_in_no_cluster(database):
     found = told(database)
     assert (found.name, found.cluster_nodes, found.is_read_only) == ("MariaDB", None, False)
 
 
 @ON_MARIADB
+@BY_ITSELF
 def test_a_server_that_is_set_to_read_only_says_so(database, variables):
     variables(read_only=1)
     assert told(database).is_read_only
 
 
 @ON_MARIADB
+@BY_ITSELF
 def test_health_warns_of_a_server_that_does_not_flush(installation):
     """The servers of the tests do not, to be fast."""
     installation.start_daemon()
