@@ -1,16 +1,25 @@
 """What ended long ago goes, a little at a time; what is left is complete, whatever dies in between."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kinds import ON_MARIADB
 from plans import plans_within
 from sqlalchemy import Engine, event, insert, select
 
 from schedmgr.core import retention
+from schedmgr.core.audit import Requester
 from schedmgr.core.definitions import Schedule
 from schedmgr.core.retention import Pass
+from schedmgr.database.engine import Database
 from schedmgr.database.models import (
     AdminSession,
     AuditEvent,
@@ -430,3 +439,166 @@ def test_no_step_reads_a_table_from_end_to_end(past, prune):
     }
     assert len(plans) > 100
     assert [plan.statement for plan in plans if plan.scans or plan.sorts] == []
+
+
+# What dies in between, and what goes on beside it
+
+
+class Died(Exception):
+    pass
+
+
+@contextmanager
+def dying_at(beginning: str, nth: int) -> Iterator[None]:
+    """The nth statement with that beginning is not carried out, nor is anything after it."""
+    seen = []
+
+    def die(_connection, _cursor, statement, _values, _context, _many):
+        seen.extend([statement] if statement.startswith(beginning) else [])
+        if len(seen) >= nth:
+            raise Died
+
+    event.listen(Engine, "before_cursor_execute", die)
+    try:
+        with pytest.raises(Died):
+            yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", die)
+
+
+@pytest.fixture
+def orphans(database):
+    """Rows that refer to one which is gone."""
+
+    def orphans() -> list[int]:
+        runs = select(JobRun.id)
+        with database.read() as session:
+            return [
+                *session.scalars(select(JobRunOutput.run_id).where(JobRunOutput.run_id.not_in(runs))),
+                *session.scalars(select(JobRunAttempt.run_id).where(JobRunAttempt.run_id.not_in(runs))),
+                *session.scalars(select(JobRun.firing_id).where(JobRun.firing_id.not_in(select(ScheduleFiring.id)))),
+            ]
+
+    return orphans
+
+
+@pytest.mark.parametrize("nth", [1, 2, 4])
+@pytest.mark.parametrize(
+    "table", ["job_run_output", "job_run_attempt", "job_run", "schedule_firing", "setting"], ids=lambda name: name
+)
+def test_whoever_dies_at_whatever_statement_leaves_what_the_next_pass_finishes(
+    past, prune, left, pruned_until, orphans, monkeypatch, table, nth
+):
+    monkeypatch.setattr(retention, "ROWS", 5)
+    past.history(40, output=10)
+    statement, nth = ("INSERT INTO setting", 1) if table == "setting" else (f"DELETE FROM {table} ", nth)
+    with dying_at(statement, nth):
+        prune()
+    assert orphans() == []
+    assert left(JobRun)[-20:] == left(ScheduleFiring)[-20:] == list(range(21, 41))
+    assert (pruned_until() == CUTOFF) == (len(left(JobRun)) < 40)
+    prune()
+    kept = list(range(21, 41))
+    assert [left(each) for each in (JobRun, ScheduleFiring, JobRunAttempt, JobRunOutput)] == [kept] * 4
+
+
+def test_to_prune_twice_changes_nothing_more(past, prune):
+    past.history(20, output=10)
+    past.process("d1", CUTOFF - DAY)
+    past.period(1, "feeds", CUTOFF - 2 * DAY, CUTOFF - DAY)
+    assert prune()["job_runs"] == 10
+    assert set(prune().values()) == {0}
+
+
+def test_several_may_prune_at_once(past, open_database, left, orphans, monkeypatch):
+    monkeypatch.setattr(retention, "ROWS", 10)
+    past.history(400, output=10)
+    databases = [open_database() for _ in range(3)]
+
+    def work(database):
+        return retention.prune(database, CUTOFF, Requester(f"cli:{id(database)}", "command line"))
+
+    monkeypatch.setattr(retention, "AFTER_DISPUTE", 0.02)
+    with ThreadPoolExecutor() as pool:
+        removed = list(pool.map(work, databases))
+    assert sum(one["job_runs"] for one in removed) == sum(one["firings"] for one in removed) == 200
+    assert left(JobRun) == left(ScheduleFiring) == list(range(201, 401))
+    assert orphans() == []
+
+
+@ON_MARIADB
+@pytest.mark.parametrize("held", [JobRun.id, Setting.key], ids=["rows", "the mark"])
+def test_what_a_frozen_one_holds_is_not_waited_for(past, database, prune, left, held):
+    past.run(1, CUTOFF - 2 * DAY)
+    prune(CUTOFF - DAY)
+    past.history(20)
+    with database.write() as frozen:
+        frozen.execute(select(held).with_for_update())
+        one = Pass(CUTOFF, "daemon:d1")
+        with noted() as seen:
+            assert not one.step(database)
+        assert (one.is_disputed, one.removed.total(), changed(seen, "job_run")) == (True, 0, 0)
+    prune()
+    assert left(JobRun) == list(range(11, 21))
+
+
+# Whatever the past was
+
+
+def walked(database: Database, steps: int = 1000) -> Pass:
+    """A pass after so many steps, or at its end."""
+    one = Pass(CUTOFF, "daemon:d1")
+    any(not one.step(database) for _ in range(steps))
+    return one
+
+
+AGES = st.integers(-3, 3)  # hours after the cutoff
+FIRINGS = st.lists(st.tuples(AGES, st.lists(st.none() | AGES, max_size=3)), max_size=8)
+
+
+@given(firings=FIRINGS, by_hand=st.lists(st.none() | AGES, max_size=4), steps=st.integers(0, 4), rows=st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_past_was_exactly_what_is_old_and_done_goes(new_past, firings, by_hand, steps, rows):
+    past = new_past()
+    runs: list[tuple[int, int | None, int | None]] = [(900 + nth, None, ended) for nth, ended in enumerate(by_hand)]
+    for firing_id, (decided, ends) in enumerate(firings, 1):
+        past.firing(firing_id, CUTOFF + decided * HOUR, scheduled_for=CUTOFF + firing_id * SECOND)
+        runs += [(10 * firing_id + nth, firing_id, ended) for nth, ended in enumerate(ends)]
+    for run_id, firing_id, ended in runs:
+        past.run(run_id, None if ended is None else CUTOFF + ended * HOUR, firing_id=firing_id, output=[5, 5])
+
+    decided_at = {firing_id: decided for firing_id, (decided, _) in enumerate(firings, 1)}
+    runs_kept = {(id, f) for id, f, ended in runs if ended is None or ended >= 0 or decided_at.get(f, -9) >= 0}
+    firings_kept = {f for f, decided in decided_at.items() if decided >= 0} | {f for _, f in runs_kept if f}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "ROWS", rows)
+        walked(past.database, steps)  # and died then
+        walked(past.database)
+        again = walked(past.database)
+    with past.database.read() as session:
+        assert set(session.scalars(select(JobRun.id))) == {id for id, _ in runs_kept}
+        assert set(session.scalars(select(JobRunOutput.run_id))) == {id for id, _ in runs_kept}
+        assert set(session.scalars(select(ScheduleFiring.id))) == firings_kept
+    assert again.removed.total() == 0
+
+
+@pytest.fixture(scope="module")
+def new_past(request):
+    """A fresh database for each example, which a fixture for the whole test cannot give."""
+    template = request.getfixturevalue("_migrated_file")
+    with tempfile.TemporaryDirectory() as folder:
+        opened = []
+
+        def new_past() -> Past:
+            for one in opened:
+                one.close()
+            file = shutil.copy(template, Path(folder) / "schedmgr.db")
+            for rest in ("-wal", "-shm"):
+                Path(f"{file}{rest}").unlink(missing_ok=True)
+            opened[:] = [Database(f"sqlite:///{file}")]
+            return Past(opened[0])
+
+        yield new_past
+        for one in opened:
+            one.close()
