@@ -4,7 +4,7 @@ BOOTSTRAP := sh packaging/bootstrap.sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format build test-executable screenshots bench-cron clean environment environment-dev browser mariadb executable pm2
+.PHONY: help run test lint format build test-executable torture screenshots bench-cron clean environment environment-dev browser mariadb executable pm2
 .NOTPARALLEL:
 
 help: ## say each target in a line
@@ -32,6 +32,10 @@ build: executable ## build the executable, dist/schedmgr/schedmgr
 
 test-executable: environment-dev executable pm2 ## build the executable, and test it alone and under PM2
 	$(BIN)/pytest -rs tests/system/test_executable.py
+
+torture: environment-dev ## a storm over real processes, and the accounts after it (MINUTES=1 SEED=random DATABASE=both)
+	PYTHONPATH=tests:tests/support $(BIN)/python -m torture \
+		--minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED)) $(if $(DATABASE),--database $(DATABASE))
 
 screenshots: environment-dev browser ## take a picture of each page in .cache/pictures, and the README's anew
 	$(BIN)/pytest tests/browser/test_pictures.py
