@@ -58,9 +58,17 @@ def due(now: datetime) -> ColumnElement[bool]:
 
 def claim_due(session: Session, now: datetime, limit: int) -> list[str]:
     """Lock the longest due schedules; those that another daemon has locked are its work.  Returns their ids."""
-    claim = select(JobSchedule.id).where(due(now)).order_by(JobSchedule.next_run_at).limit(limit)
-    claim = claim.with_hint(JobSchedule, "FORCE INDEX (ix_job_schedule_due)", ON_SERVERS)
-    return list(session.scalars(claim.with_for_update(skip_locked=True)))
+    return list(session.scalars(_longest_due(now, limit).with_for_update(skip_locked=True)))
+
+
+def longest_due(session: Session, now: datetime, limit: int) -> list[str]:
+    """The ids of the longest due schedules, whoever has locked them."""
+    return list(session.scalars(_longest_due(now, limit)))
+
+
+def _longest_due(now: datetime, limit: int) -> Select[str]:
+    query = select(JobSchedule.id).where(due(now)).order_by(JobSchedule.next_run_at).limit(limit)
+    return query.with_hint(JobSchedule, "FORCE INDEX (ix_job_schedule_due)", ON_SERVERS)
 
 
 def lock_schedules(session: Session, ids: Sequence[str]) -> None:
@@ -161,11 +169,14 @@ def claim_runs(
 
 
 def give_back_claim(session: Session, claim_token: str, started: Container[str]) -> int:
-    """Return the runs of a claim that were not started to the queue, untouched.  Returns how many."""
+    """Return the runs of a claim that were not started to the queue, untouched.  Returns how many.
+
+    A claim whose COMMIT is on its way still is waited for.
+    """
     held = session.execute(
-        select(JobRun.id, JobRun.attempt, JobRun.lease_token).where(
-            JobRun.status == RunStatus.RUNNING, JobRun.lease_token.startswith(f"{claim_token}.")
-        )
+        select(JobRun.id, JobRun.attempt, JobRun.lease_token)
+        .where(JobRun.status == RunStatus.RUNNING, JobRun.lease_token.startswith(f"{claim_token}."))
+        .with_for_update()
     ).all()
     return sum(
         transitions.give_back(session, run_id, attempt, token)

@@ -148,14 +148,18 @@ class Database:
         return answer
 
     def _was_kept(self, trace: Select[Any] | None) -> bool:
-        """Whether a COMMIT that got no answer was carried out."""
+        """Whether a COMMIT that got no answer was carried out.
+
+        It may be on its way still, and its transaction alive with all its locks.  So the trace is read with a lock,
+        which waits until that transaction has been committed, or let go by the server.
+        """
         if trace is None:
             return False
         ends_at = clock.monotonic() + READ_BACK_WITHIN
         while True:
             try:
-                with self.read() as session:
-                    return session.execute(trace).first() is not None
+                with self.write() as session:
+                    return session.execute(trace.with_for_update()).first() is not None
             except DatabaseUnavailable as error:
                 if clock.monotonic() > ends_at:
                     raise DatabaseUnavailable(f"{error} Whether the last change was kept cannot be said.") from error
