@@ -185,7 +185,8 @@ def presences(session: Session, since: datetime) -> tuple[Presence, ...]:
         .order_by(Process.started_at)
     )
     rows = [*session.execute(newest_before), *session.execute(later)]
-    return _merged(Presence(started_at, beat_at) for started_at, beat_at in rows if started_at <= beat_at)
+    readable = [row for row in rows if row.started_at is not None and row.beat_at is not None]
+    return _merged(Presence(started_at, beat_at) for started_at, beat_at in readable if started_at <= beat_at)
 
 
 def _merged(spans: Iterable[Presence]) -> tuple[Presence, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, String, cast, func, or_, select, update
+from sqlalchemy import Select, String, case, cast, func, or_, select, update
 
 from schedmgr.core import cron, enqueue, locking, phrases, policies, processes
 from schedmgr.core.cron import CronError
@@ -21,7 +21,7 @@ from schedmgr.core.timetable import Timetable
 from schedmgr.database.engine import Session
 from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring, SchedulePeriod
-from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole, Reason
+from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole, Reason, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +62,16 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one settling did.  `firing_ids` are the rows that the firings became, in their order."""
+    """What one settling did.  `firing_ids` are the rows that the firings became, in their order.
+
+    Of the schedules that it was `asked` for, so many are `settled`; it leaves the others as they are.
+    """
 
     firings: tuple[Firing, ...] = ()
     firing_ids: tuple[int, ...] = ()
     repairs: tuple[Repair, ...] = ()
+    asked: int = 0
+    settled: int = 0
 
 
 def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | None) -> Settlement:
@@ -79,20 +84,14 @@ def settle(session: Session, schedule_ids: Sequence[str], *, process_id: str | N
     locking.hold_pauses(session)
     states = [state for state in schedules(session, schedule_ids) if state.enabled]
     facts = _facts(session, states)
-    recorded = _recorded(session, states)
-    decided = [
-        (state, verdict)
-        for state in states
-        for verdict in _verdicts(state, facts[state.id])
-        if (verdict.schedule_id, verdict.scheduled_for) not in recorded
-    ]
+    decided = [(state, verdict) for state in states for verdict in _verdicts(state, facts[state.id])]
     _let_absences_stand(session, facts.values(), [verdict for _, verdict in decided])
     enqueues = any(verdict.decision is Decision.ENQUEUED for _, verdict in decided)
     jobs = enqueue.active_jobs(session) if enqueues else []
     firings = [_firing(verdict, state, jobs) for state, verdict in decided]
     ids = enqueue.record(session, firings, claim_token=locking.new_token(), process_id=process_id)
     locking.account(session, [_move(state, session.now()) for state in states])
-    return Settlement(tuple(firings), ids, _note_repairs(session, states))
+    return Settlement(tuple(firings), ids, _note_repairs(session, states), len(schedule_ids), len(states))
 
 
 def repair(session: Session, *, process_id: str | None) -> Settlement:
@@ -196,8 +195,9 @@ def _facts(session: Session, states: Sequence[ScheduleState]) -> Mapping[str, Fa
     if not states:
         return {}
     now = session.now()
-    oldest = min(state.accounted_until for state in states)
-    late = any(state.accounted_until < now - state.grace for state in states)
+    covered_until = _covered_until(session, states)
+    oldest = min(covered_until.values())
+    late = any(covered_until[state.id] < now - state.grace for state in states)
     unfinished = _unfinished(session, [state.id for state in states])
     pauses = pauses_since(session, oldest)
     presences = processes.presences(session, oldest) if late else ()
@@ -205,7 +205,7 @@ def _facts(session: Session, states: Sequence[ScheduleState]) -> Mapping[str, Fa
     return {
         state.id: Facts(
             timetable=state.timetable,
-            accounted_until=state.accounted_until,
+            accounted_until=covered_until[state.id],
             now=now,
             grace=state.grace,
             missed=state.missed,
@@ -221,8 +221,9 @@ def _facts(session: Session, states: Sequence[ScheduleState]) -> Mapping[str, Fa
 
 
 def _unfinished(session: Session, ids: Sequence[str]) -> dict[str, Unfinished]:
+    started_at = case((JobRun.status == RunStatus.RUNNING, JobRun.started_at))  # else it waits for its next attempt
     rows = session.execute(
-        select(JobRun.schedule_id, func.min(JobRun.queued_at), func.min(JobRun.started_at))
+        select(JobRun.schedule_id, func.min(JobRun.queued_at), func.min(started_at))
         .where(JobRun.schedule_id.in_(ids), JobRun.status.in_(UNFINISHED))
         .group_by(JobRun.schedule_id)
     )
@@ -240,7 +241,7 @@ def pauses_since(session: Session, since: datetime) -> tuple[Paused, ...]:
         .where(or_(Pause.until_at.is_(None), Pause.until_at > since))
         .order_by(Pause.from_at)
     )
-    return tuple(Paused(from_at, until_at) for from_at, until_at in rows)
+    return tuple(Paused(from_at, until_at) for from_at, until_at in rows if from_at is not None)
 
 
 def is_worker_alive(session: Session) -> bool:
@@ -287,19 +288,21 @@ def _until(instant: datetime, presences: Iterable[Presence]) -> list[Presence]:
     return [Presence(one.since, min(one.until, instant)) for one in presences if one.since <= instant]
 
 
-def _recorded(session: Session, states: Iterable[ScheduleState]) -> set[tuple[str, datetime | None]]:
-    """Occurrences that have their firing although `accounted_until` does not cover them (a clock that was set back by
-    hand in the tables, a restored backup): they are never fired again."""
-    oldest = {state.id: state.accounted_until for state in states}
-    if not oldest:
-        return set()
+def _covered_until(session: Session, states: Sequence[ScheduleState]) -> dict[str, datetime]:
+    """Up to when each is covered by firings: what `accounted_until` says, unless a later firing shows that somebody set
+    that back by hand.  So what has its firing is never fired again."""
     rows = session.execute(
-        select(ScheduleFiring.schedule_id, ScheduleFiring.scheduled_for).where(
-            ScheduleFiring.schedule_id.in_(oldest),
-            ScheduleFiring.scheduled_for > min(oldest.values()),
+        select(
+            ScheduleFiring.schedule_id, func.max(ScheduleFiring.scheduled_for), func.max(ScheduleFiring.missed_until)
         )
+        .where(
+            ScheduleFiring.schedule_id.in_([state.id for state in states]),
+            ScheduleFiring.scheduled_for > min(state.accounted_until for state in states),
+        )
+        .group_by(ScheduleFiring.schedule_id)
     )
-    return {(schedule_id, scheduled_for) for schedule_id, scheduled_for in rows}
+    fired_until = {id: [instant for instant in instants if instant is not None] for id, *instants in rows}
+    return {state.id: max([state.accounted_until, *fired_until.get(state.id, ())]) for state in states}
 
 
 def _firing(verdict: Verdict, state: ScheduleState, jobs: Sequence[JobToRun]) -> Firing:

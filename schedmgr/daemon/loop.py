@@ -1,4 +1,5 @@
-"""The daemon's loop: look, decide what is due, sleep until the next due instant; between that beat, sync and repair."""
+"""The daemon's loop: look, decide what is due, sleep until the next due instant; between that beat, sync, repair, prune.
+"""
 
 import logging
 import threading
@@ -19,6 +20,7 @@ from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
 from schedmgr.core.settlement import Settlement
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.held import Held
+from schedmgr.daemon.pruning import Pruning
 from schedmgr.daemon.watch import DefinitionsWatch, News
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable, Refused
@@ -27,8 +29,6 @@ from schedmgr.vocabulary import ProcessRole
 log = logging.getLogger(__name__)
 
 LONGEST_SLEEP = 1.0  # seconds
-BETWEEN_BATCHES = 0.01  # seconds; on SQLite other writers get in here
-AFTER_TROUBLE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class DaemonOptions:
     poll_interval: timedelta
     lease_seconds: float
     concurrency: int
+    retention: timedelta
 
 
 class Daemon:
@@ -58,6 +59,7 @@ class Daemon:
         self._beat_every = min(BEAT_EVERY, options.lease_seconds / 4)
         self._upkeep_next = 0.0
         self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
+        self._pruning = Pruning(database, options.retention, options.poll_interval, clock.monotonic)
         self._watch = DefinitionsWatch(options.definitions, options.directory, options.poll_interval.total_seconds())
         self._news: News | None = None
         self._outage = Outage(log, "daemon", clock.monotonic)
@@ -81,7 +83,7 @@ class Daemon:
                 self._begin_life()
             except DatabaseUnavailable as error:
                 self._outage.goes_on(error)
-                stop.wait(AFTER_TROUBLE)
+                stop.wait(ticking.AFTER_TROUBLE)
             else:
                 self._outage.is_over()
                 return True
@@ -120,6 +122,7 @@ class Daemon:
             return process, session.now()
 
         self._process, self._beat_at = self._database.transact(register)
+        self._pruning.begin(self._beat_at)
         self._beats_next = clock.monotonic() + self._beat_every
         log.info("daemon started process=%s environment=%s", self._process.id, self._options.environment)
 
@@ -137,7 +140,7 @@ class Daemon:
         else:
             self._outage.is_over()
             return pause
-        return AFTER_TROUBLE
+        return ticking.AFTER_TROUBLE
 
     def _begin_anew(self, silence: Silent) -> float:
         """After a silence of more than a minute a new life begins, so that the gap stays on record."""
@@ -145,26 +148,29 @@ class Daemon:
             self._begin_life()
         except DatabaseUnavailable as error:
             self._outage.goes_on(error)
-            return AFTER_TROUBLE
+            return ticking.AFTER_TROUBLE
         log.warning("daemon began anew process=%s: %s", self._living().id, silence)
         return 0.0
 
     def _step(self) -> float:
         look = ticking.look(self._database)
         self._beat(look.now)
-        is_settled = look.is_due and self._settle()
-        self._unclaimed.note(is_held=look.is_due and not is_settled)
+        settled = self._settle() if look.is_due else None
+        self._unclaimed.note(is_held=settled is not None and not settled.settled)
+        is_pruning = self._pruning.step(look, self._name)
         self._upkeep()
-        if look.is_due:
-            return BETWEEN_BATCHES if is_settled else AFTER_TROUBLE
-        return _until_next(look)
+        if settled is not None:
+            return ticking.pause_after(settled)
+        return min(ticking.BETWEEN_BATCHES, _until_next(look)) if is_pruning else _until_next(look)
 
-    def _settle(self) -> bool:
-        """Settle a batch of what is due.  False: nothing came of it; another daemon has it, or repair has to come."""
+    def _settle(self) -> Settlement:
+        """Settle a batch of what is due.  What it claims and cannot settle is repaired at once."""
         settled = ticking.tick(self._database, self._living())
         if any(firing.jobs for firing in settled.firings):
             self._on_enqueued()
-        return bool(settled.firings or settled.repairs)
+        if settled.asked > settled.settled:
+            self._upkeep_next = clock.monotonic()
+        return settled
 
     def _settle_one_by_one(self) -> None:
         try:
@@ -174,6 +180,11 @@ class Daemon:
             log.warning("daemon was frozen: %s", silence)
         except DatabaseUnavailable as error:
             self._outage.goes_on(error)
+
+    @property
+    def _name(self) -> str:
+        """As what this daemon does is signed."""
+        return f"daemon:{self.process_id}"
 
     def _living(self) -> Registered:
         if self._process is None:
@@ -264,8 +275,7 @@ class Daemon:
                 definitions.fingerprint[:12], in_force.fingerprint[:12],
             )  # fmt: skip
             return ()
-        by = f"daemon:{process.id}"
-        synced = sync.sync(session, definitions, process.environment, by=by, process_id=process.id)
+        synced = sync.sync(session, definitions, process.environment, by=self._name, process_id=process.id)
         ticking.log_firings(self._database, synced.settled)
         return synced.changes
 

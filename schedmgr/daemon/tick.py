@@ -12,6 +12,9 @@ from schedmgr.vocabulary import Decision
 
 log = logging.getLogger(__name__)
 
+BETWEEN_BATCHES = 0.01  # seconds; on SQLite other writers get in here
+HELD_BY_OTHERS = 0.05  # seconds; a daemon that is killed lets go at once, and then nothing may be late by much
+AFTER_TROUBLE = 1.0  # seconds
 BATCH = 500
 """Schedules that one transaction decides: large enough to be fast, small enough not to keep others waiting."""
 
@@ -30,6 +33,8 @@ def tick(database: Database, process: Registered, *, limit: int = BATCH) -> Sett
 
     def settle(session: Session) -> Settlement:
         due = locking.claim_due(session, session.now(), limit)
+        if not due:
+            return Settlement()
         processes.beat_unbroken(session, process)
         return settlement.settle(session, due, process_id=process.id)
 
@@ -38,10 +43,17 @@ def tick(database: Database, process: Registered, *, limit: int = BATCH) -> Sett
     return settled
 
 
+def pause_after(settled: Settlement) -> float:
+    """Seconds until the next look, after a tick for which something was due."""
+    if settled.settled:
+        return BETWEEN_BATCHES
+    return AFTER_TROUBLE if settled.asked else HELD_BY_OTHERS
+
+
 def tick_one_by_one(database: Database, process: Registered, *, limit: int = BATCH) -> None:
     """Settle due schedules each in a transaction of its own, so that one which cannot be settled stops no other."""
     with database.read() as session:
-        due = locking.claim_due(session, session.now(), limit)
+        due = locking.longest_due(session, session.now(), limit)
     for schedule_id in due:
         log_firings(database, _settle_alone(database, process, schedule_id))
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from schedmgr.core import locking, settlement
+from schedmgr.core import actions, locking, settlement
 from schedmgr.core.definitions import Job, Schedule
 from schedmgr.core.processes import Silent
 from schedmgr.daemon import tick
@@ -76,12 +77,18 @@ def test_a_second_tick_at_the_same_time_decides_nothing_more(running, clock):
     assert due(running.firings("feeds")) == [NOON]
 
 
-def test_when_a_firing_cannot_be_written_nothing_is(running, clock):
+def test_when_a_firing_cannot_be_written_nothing_is(running, clock, database_kind):
     clock.set_to(at(12, 0, 1))
     before = running.schedule("feeds")
-    running.sql("CREATE TRIGGER refuse BEFORE INSERT ON job_run BEGIN SELECT RAISE(ABORT, 'no'); END")
-    with pytest.raises(Exception, match="no"):
+    running.sql(
+        {
+            "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON job_run BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "mariadb": "CREATE TRIGGER refuse BEFORE INSERT ON job_run FOR EACH ROW SIGNAL SQLSTATE '45000'",
+        }[database_kind]
+    )
+    with pytest.raises(DBAPIError):
         running.tick()
+    running.sql("DROP TRIGGER refuse")
     assert running.firings("feeds") == []
     assert running.schedule("feeds") == before
 
@@ -282,6 +289,26 @@ def test_a_run_by_hand_counts_as_an_earlier_run(running, clock):
     assert running.firings("feeds")[-1].reason is Reason.OVERLAP
 
 
+def test_a_run_that_waits_for_its_next_attempt_counts_as_queued(running, clock):
+    clock.set_to(at(12, 0, 1))
+    running.tick()
+    running.sql("UPDATE job_run SET attempt = 2, started_at = queued_at, available_at = '2026-03-02 12:30:00.000000'")
+    running.beat_until(at(12, 5, 1))
+    running.tick()
+    newest = running.firings("feeds")[-1]
+    assert (newest.reason, newest.detail) == (Reason.OVERLAP, "Previous run still queued (since 12:00 UTC)")
+
+
+def test_a_retry_by_hand_counts_as_an_earlier_run(running, clock, database):
+    clock.set_to(at(12, 0, 1))
+    running.tick()
+    running.sql("UPDATE job_run SET status = 'FAILED'")
+    database.transact(lambda session: actions.retry(session, running.runs("feeds")[0].id, running.person))
+    clock.set_to(at(12, 5, 1))
+    running.tick()
+    assert running.firings("feeds")[-1].reason is Reason.OVERLAP
+
+
 def test_other_schedules_runs_do_not_count(installation, clock):
     clock.set_to(at(11, 58))
     installation.turned_on(five_minutes("a"), five_minutes("b"))
@@ -366,6 +393,22 @@ def test_an_occurrence_that_has_its_firing_is_never_fired_again(running, clock):
     running.repair()
     running.tick()
     assert due(running.firings("feeds")) == [NOON]
+
+
+@pytest.mark.parametrize("back_to", ["1970-01-01 00:00:00.000000", "2026-03-02 11:58:00.000000"])
+def test_what_a_row_of_missed_occurrences_covers_is_never_decided_again(running, clock, back_to):
+    clock.set_to(at(12, 27))
+    running.start_daemon()
+    running.tick()
+    before = running.firings("feeds")
+    assert [(row.scheduled_for, row.missed_until) for row in before] == [(NOON, at(12, 25))]
+    running.sql("UPDATE job_schedule SET accounted_until = :back_to, next_run_at = NULL", back_to=back_to)
+    running.repair()
+    running.tick()
+    assert running.firings("feeds") == before
+    clock.set_to(at(12, 30, 1))
+    running.tick()
+    assert due(running.firings("feeds")) == [NOON, at(12, 30)]
 
 
 # What cannot be decided
