@@ -56,6 +56,7 @@ def looping(open_database, tmp_path):
         poll_interval=timedelta(hours=1),
         lease_seconds=60,
         concurrency=0,
+        retention=timedelta(days=90),
     )
     daemon = Daemon(open_database(), options)
     stop = threading.Event()
