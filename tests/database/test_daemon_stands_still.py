@@ -85,8 +85,8 @@ def test_a_tick_that_fails_each_time_is_reported_while_the_heart_beats(looping, 
     clock.move(seconds=95)
     sentence = reported("due")
     assert re.fullmatch(
-        r"feeds was due 1 min \d+ s ago, at 12:01 UTC, and nothing has decided it\. The daemon on \S+ beats but does not "
-        r"fire: its log says what it waits for\.",
+        r"feeds was due 1 min \d+ s ago, at 12:01 UTC, and nothing has decided it\. The daemon on \S+ beats but does "
+        r"not fire: its log says what it waits for\.",
         sentence,
     )
     installation.sql("DROP TRIGGER refuse")
