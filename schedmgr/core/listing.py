@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeAlias
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 
 from schedmgr.core import accounts, cron, enqueue, settlement
 from schedmgr.core.actions import no_such_schedule
@@ -156,7 +156,7 @@ def jobs(session: Session, limit: int = 0) -> list[Row]:
             *(_named("last", column) for column in (JobRun.id, JobRun.status, JobRun.queued_at, JobRun.finished_at)),
         )
         .join(JobVersion, JobVersion.id == Job.version_id)
-        .outerjoin(JobRun, JobRun.id == newest)
+        .outerjoin(JobRun, and_(JobRun.job == Job.name, JobRun.id == newest))
         .order_by(Job.archived_at.is_not(None), Job.position, Job.name)
     )
     return [_nested(row, "last", "last_run") for row in session.execute(_limited(query, limit))]

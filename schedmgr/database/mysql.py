@@ -138,6 +138,7 @@ class MySQL:
             "mysql+pymysql://",
             creator=lambda: self._connect(characteristics, answer_timeout),
             pool_pre_ping=True,
+            pool_reset_on_return=None,  # each transaction has ended by then
             pool_size=16,
             max_overflow=32,
         )
