@@ -26,6 +26,7 @@ COMMANDS = {
     "sync": ("definitions", "Write the definitions to the tables, as a deploy step."),
     "config": ("config", "Print the settings in force; secrets are covered."),
     "health": ("health", "Say how the whole installation is, for people and monitoring."),
+    "verify": ("verify", "Prove that every occurrence is accounted for."),
     "schedules": ("schedules", "List schedules, switch them, run them now."),
     "jobs": ("jobs", "List jobs, run one now."),
     "runs": ("runs", "List job runs, read their output, cancel and retry them."),
