@@ -99,6 +99,23 @@ def test_a_worker_that_fell_silent(feed, shown, clock):
     assert re.match(r"The worker on \S+ stopped beating 2026-10-22T12:01:0", shown()[key].title)
 
 
+def test_a_worker_on_its_own_counts_as_one_on_every_page(feed, operator):
+    feed.start_daemon(concurrency=0)
+    feed.sql("UPDATE process SET stopped_at = beat_at WHERE concurrency > 0")
+    feed.run_now("feed-refresh")
+    feed.beat_until(NOON + timedelta(seconds=70))
+    without = operator.get("/admin/jobs").text
+    feed.database.transact(
+        lambda session: processes.register(
+            session, ProcessRole.WORKER, environment="development", version="1", concurrency=2
+        )
+    )
+    operator.client.app.state.site.live.forget()
+    with_one = operator.get("/admin/jobs").text
+    assert 'id="banner-no-worker"' in without
+    assert 'id="banner-no-worker"' not in with_one
+
+
 def test_a_server_that_does_not_flush_at_commit(shown):
     flush = Unflushed("innodb_flush_log_at_trx_commit", "2", "1")
     banner = shown(server=Server("MariaDB", False, (flush,), None))["durability"]
