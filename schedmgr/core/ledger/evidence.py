@@ -54,18 +54,14 @@ class Life:
 
 
 class Evidence:
-    """All pauses and lives that may explain something after `start`."""
+    """All pauses and lives that may explain something, merged; and when each daemon beat last, by its id."""
 
     def __init__(self, pauses: Iterable[PauseRow], lives: Iterable[Life]) -> None:
         self.pauses = tuple(pauses)
         self.lives = tuple(lives)
         self.paused = Spans(pause.span for pause in self.pauses)
         self.present = Spans(life.span for life in self.lives)
-        self._beats = {life.id: life.beat_at for life in self.lives}
-
-    def last_beat(self, process_id: str | None) -> datetime | None:
-        """When that daemon beat last; None if it is none that is on record."""
-        return None if process_id is None else self._beats.get(process_id)
+        self.beats = {life.id: life.beat_at for life in self.lives}
 
     def paused_at_decision(self, decided_at: datetime) -> bool | None:
         """Whether a pause held for who decided at that instant; None where the rows leave it open.

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from schedmgr.core import phrases
 from schedmgr.core.ledger.calendar import Period
 from schedmgr.core.ledger.evidence import Evidence, Unfinished
-from schedmgr.core.ledger.rows import Firing
+from schedmgr.core.ledger.rows import Firing, ScheduleRow
 from schedmgr.core.ledger.spans import Spans, just_before
 from schedmgr.vocabulary import Decision, Missed, Reason, Trigger
 
@@ -21,22 +21,26 @@ _REASONS = {reason.value for reason in Reason}
 _MISSED = {Reason.MISSED_LATE.value, Reason.MISSED_NO_DAEMON.value, Reason.MISSED_PAUSED.value}
 
 
+_NO_TIME = timedelta(0)
 LEAST_GRACE = timedelta(seconds=1)
 """A shorter grace counts as this: a daemon looks once a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A schedule's policies as they stand now; they counted for what was decided after `changed_at`."""
+    """A schedule's policies as they stand now; they counted for what was decided after `changed_at`.
+
+    `grace`: how late an occurrence may be decided and still be on time.
+    """
 
     grace: timedelta
     missed: str
     changed_at: datetime | None
 
-    @property
-    def least_grace(self) -> timedelta:
-        """How late an occurrence may be decided and still be on time."""
-        return max(self.grace, LEAST_GRACE)
+    @classmethod
+    def of(cls, schedule: ScheduleRow) -> "Terms":
+        """Those of a schedule."""
+        return cls(max(schedule.grace, LEAST_GRACE), schedule.missed, schedule.changed_at)
 
     def counted_for(self, firing: Firing) -> bool:
         """Whether that firing was certainly decided by them."""
@@ -82,6 +86,22 @@ class Objection:
     sentence: str
     is_certain: bool = True
     by_evidence: bool = True
+
+
+def is_plain(firing: Firing, terms: Terms, evidence: Evidence) -> bool:
+    """Whether a firing is as nearly all are, on time and enqueued, so that no question needs to be asked."""
+    late = firing.decided_at - firing.scheduled_for
+    return (
+        firing.reason is None
+        and firing.missed_until is None
+        and firing.missed_count == 0
+        and firing.decision == "ENQUEUED"
+        and firing.trigger == "SCHEDULE"
+        and firing.job_run_count > 0
+        and _NO_TIME <= late <= terms.grace
+        and not evidence.pauses
+        and (firing.process_id is None or firing.decided_at <= evidence.beats.get(firing.process_id, firing.decided_at))
+    )
 
 
 def objection(case: Case) -> Objection | None:
@@ -169,7 +189,7 @@ def _lives(case: Case) -> Objection | None:
 def _decider(case: Case) -> Objection | None:
     """A daemon beats in the same transaction in which it decides."""
     firing = case.firing
-    last_beat = case.evidence.last_beat(firing.process_id)
+    last_beat = case.evidence.beats.get(firing.process_id or "")
     if last_beat is None or firing.decided_at <= last_beat:
         return None
     said = f"it was decided at {phrases.iso(firing.decided_at)} by daemon {firing.process_id}"
@@ -178,7 +198,7 @@ def _decider(case: Case) -> Objection | None:
 
 def _lateness(case: Case) -> Objection | None:
     """What is older than the grace was missed, what is not was on time."""
-    firing, grace = case.firing, case.terms.least_grace
+    firing, grace = case.firing, case.terms.grace
     late = firing.decided_at - firing.last
     is_certain = case.terms.counted_for(firing)
     is_on_time = firing.reason in (None, Reason.OVERLAP.value)

@@ -106,7 +106,7 @@ class _ScheduleCheck:
         self._whole = whole
         self._report = whole.counts
         self._schedule = schedule
-        self._terms = Terms(schedule.grace, schedule.missed, schedule.changed_at)
+        self._terms = Terms.of(schedule)
         self._unfinished: Unfinished | None = None
         self._periods, self._unreadable = rows.periods(whole.session, schedule.id)
         self._firings = FiringRows(whole.session, schedule.id, whole.start)
@@ -193,7 +193,7 @@ class _ScheduleCheck:
     def _judged(self, period: Period, firings: Iterable[Firing], objections: list[Problem]) -> Iterator[Firing]:
         """The same firings; what speaks against one is added to `objections` on the way."""
         for firing in firings:
-            if firing.reason != Reason.UNDECIDABLE:
+            if not reasons.is_plain(firing, self._terms, self._whole.evidence) and firing.reason != Reason.UNDECIDABLE:
                 objections += self._objections(period, firing)
             yield firing
 
