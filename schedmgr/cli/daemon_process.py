@@ -1,6 +1,7 @@
 """The daemon's loop and the worker beside it, composed to one process."""
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 from schedmgr import __version__
@@ -45,4 +46,5 @@ def _daemon_options(settings: Settings) -> DaemonOptions:
         poll_interval=settings.poll_interval,
         lease_seconds=settings.lease_seconds,
         concurrency=settings.worker_concurrency,
+        retention=timedelta(days=settings.retention_days),
     )

@@ -34,6 +34,7 @@ COMMANDS = {
     "resume": ("pausing", "End the pause."),
     "cron": ("cron", "Say when a cron expression is due."),
     "users": ("users", "Say who may sign in."),
+    "prune": ("prune", "Remove what ended long ago; the daemon does it by itself."),
     "version": ("version", "Print the version."),
 }
 """Each command's name -> the module that holds it under that name, and what it does."""

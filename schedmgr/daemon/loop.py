@@ -1,5 +1,5 @@
-"""The daemon's loop: look, decide what is due, sleep until the next due instant; between that beat, sync, repair, prune.
-"""
+"""The daemon's loop: look, decide what is due, sleep until the next due instant; between that beat, sync, repair and
+prune."""
 
 import logging
 import threading

@@ -37,6 +37,7 @@ def looping(impatient, open_database, tmp_path):
         poll_interval=timedelta(seconds=0.2),
         lease_seconds=60,
         concurrency=0,
+        retention=timedelta(days=90),
     )
     daemon = Daemon(open_database(), options)
     stop = threading.Event()
