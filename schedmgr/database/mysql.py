@@ -7,6 +7,7 @@ Message Reference".  The figures behind the time-outs: docs/scaling.md.
 from __future__ import annotations  # PyMySQL's Connection takes a parameter in its types only
 
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ LOCK_TIMEOUT = 5  # seconds that a statement waits for a locked row
 HOLD_TIMEOUT = 10  # seconds after which the server frees the locks of a transaction that has gone silent (MariaDB)
 IDLE_TIMEOUT = 600  # seconds after which the server closes a session that does nothing (MariaDB)
 IDLE_TIMEOUT_MYSQL = 30  # MySQL has this one only: it also frees locks
+COLLATION = "utf8mb4_bin"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AVOIDED_FOR = 30.0  # seconds for which a host that did not answer is tried last
 
@@ -57,6 +59,8 @@ NO_CLUSTER = {
     1180,  # the cluster could not take the commit
 }
 READ_ONLY = {1290, 1836}
+NO_SERVER = (pymysql.MySQLError, IndexError, ValueError, struct.error)
+"""What PyMySQL raises when it is greeted by something else than a server, besides the server's own errors."""
 MENDS: tuple[tuple[set[int], str], ...] = (
     ({2002, 2003, 2005}, "No database answers at {where} ({said}). Start it, or correct DATABASE_URL."),
     (
@@ -142,6 +146,7 @@ class MySQL:
             pool_size=16,
             max_overflow=32,
         )
+        event.listen(engine, "connect", _compare_exactly)
         event.listen(engine, "handle_error", self._on_error, retval=True)
         return engine
 
@@ -181,26 +186,13 @@ class MySQL:
         raise next((failure for failure in failures if _code(failure) in NO_CLUSTER), failures[0])
 
     def _connect_to(self, host: Host, characteristics: str, answer_timeout: int) -> Driver[Any]:
-        options = self._servers.options
-        is_here = "unix_socket" in options or host.name in LOOPBACK
         try:
-            connection: Driver[Any] = pymysql.connect(
-                host=host.name,
-                port=host.port,
-                unix_socket=options.get("unix_socket"),
-                user=self._servers.user,
-                password=self._servers.password.encode(),
-                database=self._servers.database,
-                charset="utf8mb4",
-                collation="utf8mb4_bin",
-                # Where nothing is said: encrypted if the server can, but not to this very host.
-                ssl=self._tls,
-                ssl_disabled=options.get("ssl") == "false" or (self._tls is None and is_here),
-                client_flag=CLIENT.FOUND_ROWS,  # an UPDATE counts the rows that it found, whether or not they changed
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=answer_timeout,
-                write_timeout=answer_timeout,
-            )
+            connection = self._signed_in(host)
+        except NO_SERVER as error:
+            if (code := _code(error)) is not None and code not in CUT_OFF:
+                raise
+            said = _said(error) if code is not None else "what answers there is no MySQL or MariaDB server"
+            raise pymysql.OperationalError(2003, said) from error
         except RuntimeError as error:  # PyMySQL needs encryption for this way of signing in
             raise pymysql.OperationalError(1045, f"{error}; add ?ssl=true to DATABASE_URL") from error
         try:
@@ -208,7 +200,30 @@ class MySQL:
         except pymysql.MySQLError:
             connection.close()
             raise
+        # Only now: a host that takes connections but does not greet must not be waited for so long.
+        vars(connection).update(_read_timeout=answer_timeout, _write_timeout=answer_timeout)
         return connection
+
+    def _signed_in(self, host: Host) -> Driver[Any]:
+        options = self._servers.options
+        is_here = "unix_socket" in options or host.name in LOOPBACK
+        return pymysql.connect(
+            host=host.name,
+            port=host.port,
+            unix_socket=options.get("unix_socket"),
+            user=self._servers.user,
+            password=self._servers.password.encode(),
+            database=self._servers.database,
+            charset="utf8mb4",
+            collation=COLLATION,
+            # Where nothing is said: encrypted if the server can, but not to this very host.
+            ssl=self._tls,
+            ssl_disabled=options.get("ssl") == "false" or (self._tls is None and is_here),
+            client_flag=CLIENT.FOUND_ROWS,  # an UPDATE counts the rows that it found, whether or not they changed
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=CONNECT_TIMEOUT,
+            write_timeout=CONNECT_TIMEOUT,
+        )
 
     def _in_turn(self) -> Iterator[Host]:
         """The hosts as DATABASE_URL has them; those that did not answer lately come last."""
@@ -220,6 +235,12 @@ class MySQL:
     def _avoid(self, host: Host) -> None:
         with self._lock:
             self._avoided[host] = clock.monotonic()
+
+
+def _compare_exactly(connection: Driver[Any], _record: Any) -> None:
+    """SQLAlchemy has just said SET NAMES, which takes the collation back to the server's own for the character set."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET NAMES utf8mb4 COLLATE {COLLATION}")
 
 
 def _tls(options: dict[str, str]) -> ssl.SSLContext | None:
@@ -252,6 +273,7 @@ def _session_variables(is_mariadb: bool) -> Iterator[str]:
         "sql_mode": "'TRADITIONAL'",
         "time_zone": "'+00:00'",
         "innodb_lock_wait_timeout": LOCK_TIMEOUT,
+        "lock_wait_timeout": LOCK_TIMEOUT,  # the same for whole tables, and for a backup's lock on all of them
         "wait_timeout": IDLE_TIMEOUT if is_mariadb else IDLE_TIMEOUT_MYSQL,
     }
     if is_mariadb:
