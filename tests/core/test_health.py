@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kinds import ON_SQLITE
 
 from schedmgr.core import health
 from schedmgr.core.definitions import Schedule
@@ -339,6 +340,7 @@ def test_the_oldest_due_occurrence_is_that_of_the_schedule_that_waits_longest(in
     assert (waiting.enabled, waiting.overdue) == (2, 2)
 
 
+@ON_SQLITE  # a server stores no instant that is none
 @pytest.mark.parametrize("stored", ["1970-01-01 00:00:00.000000", "no instant at all"])
 def test_a_spoiled_next_run_does_not_make_a_schedule_overdue(installation, clock, stored):
     clock.set_to(NOW)
@@ -405,6 +407,7 @@ def test_a_daemon_that_beat_long_ago_is_still_the_last_one(installation, clock):
     assert (late.last_daemon.id, late.processes) == (daemon.id, ())
 
 
+@ON_SQLITE
 def test_a_check_that_gets_no_answer_in_time_says_so(database, database_file):
     with closing(sqlite3.connect(database_file, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -426,6 +429,7 @@ def test_a_file_that_is_no_database_is_critical(tmp_path):
     )
 
 
+@ON_SQLITE
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
 def test_a_process_that_keeps_the_file_from_all_others_is_named(installation, clock, database_file):
     installation.start_daemon()
@@ -438,6 +442,7 @@ def test_a_process_that_keeps_the_file_from_all_others_is_named(installation, cl
     assert "file" not in [check.key for check in health.check(installation.database).checks]
 
 
+@ON_SQLITE  # the servers of the tests do not flush at commit, which is a warning
 def test_a_check_of_a_migrated_database_with_a_daemon_is_ok(installation):
     installation.start_daemon()
     verdict = health.check(installation.database)
