@@ -10,6 +10,7 @@ from kinds import ON_MARIADB, ON_SQLITE
 from sqlalchemy import text
 
 from schedmgr.core import health
+from schedmgr.core.verdict import Status
 from schedmgr.database import server
 from schedmgr.database.engine import Database
 from schedmgr.database.server import Unflushed
@@ -107,3 +108,19 @@ def test_a_session_that_only_reads_hinders_nobody(installation, database, open_d
     with open_database().read() as other:
         other.execute(text("SELECT * FROM process"))
         assert server.hanging_session(database, seconds=0) is None
+
+
+@ON_MARIADB
+@BY_ITSELF
+def test_a_server_that_is_frozen_is_critical_within_the_time_that_it_has(installation, mariadb_server):
+    installation.start_daemon()
+    mariadb_server.freeze()
+    began = time.monotonic()
+    verdict = health.check(installation.database, within=0.5)
+    took = time.monotonic() - began
+    mariadb_server.thaw()
+    assert (verdict.status, verdict.checks[0].sentence) == (
+        Status.CRITICAL,
+        "The database did not answer within 0.5 s.",
+    )
+    assert took < 3
