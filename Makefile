@@ -4,7 +4,7 @@ BOOTSTRAP := sh packaging/bootstrap.sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format build test-executable torture screenshots bench-cron clean environment environment-dev browser mariadb executable pm2
+.PHONY: help run test lint format build test-executable test-cluster torture screenshots bench-cron clean environment environment-dev browser mariadb executable pm2
 .NOTPARALLEL:
 
 help: ## say each target in a line
@@ -13,9 +13,10 @@ help: ## say each target in a line
 run: environment ## make the environment, migrate, and start web, daemon and worker in this terminal (PORT=3001)
 	@exec $(BIN)/schedmgr up
 
-# The executable and PM2 take minutes to prepare: CI tests them each time, a person by `make test-executable`.
-test: environment-dev browser mariadb lint $(if $(filter true,$(CI)),executable pm2) ## lint, then test; what was left out stands above the last line
-	$(BIN)/pytest -n 2 -rs
+# The executable and PM2 take minutes to prepare, and a cluster to lose its nodes: CI tests them each time, a person by
+# `make test-executable` and `make test-cluster`.
+test: environment-dev browser mariadb lint $(if $(filter true,$(CI)),executable pm2 test-cluster) ## lint, then test; what was left out stands above the last line
+	$(BIN)/pytest -n 2 -rs $(if $(filter true,$(CI)),--ignore=tests/cluster)
 
 lint: environment-dev ## check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -32,6 +33,9 @@ build: executable ## build the executable, dist/schedmgr/schedmgr
 
 test-executable: environment-dev executable pm2 ## build the executable, and test it alone and under PM2
 	$(BIN)/pytest -rs tests/system/test_executable.py
+
+test-cluster: environment-dev mariadb ## test on a cluster of three database nodes, some of them killed
+	CLUSTER=true $(BIN)/pytest -rs -k "not sqlite" tests/database tests/cluster
 
 torture: environment-dev ## a storm over real processes, and the accounts after it (MINUTES=1 SEED=random DATABASE=both)
 	PYTHONPATH=tests:tests/support $(BIN)/python -m torture \
