@@ -23,7 +23,7 @@ run, attempt = os.environ["SCHEDMGR_RUN_ID"], int(os.environ["SCHEDMGR_ATTEMPT"]
 
 
 def now():
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 began = now()

@@ -12,7 +12,7 @@ from typing import TextIO
 
 def boot_seconds() -> float:
     """The clock of the footprints."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -194,6 +195,9 @@ def kill_all_daemons(storm: Storm, draw: random.Random) -> None:
 @fault("kill -9 of a guard", 1)
 def kill_guard(storm: Storm, draw: random.Random) -> None:
     """The process that starts the attempts, without its worker."""
+    if sys.platform != "linux":
+        storm.journal.not_possible["kill -9 of a guard"] = "only Linux tells which processes a process started"
+        return
     with storm.site.hold(draw, storm.over, "daemon", "worker") as process:
         if process is None:
             return
