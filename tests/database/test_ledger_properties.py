@@ -5,18 +5,21 @@ import tempfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from schedmgr.core import processes
 from schedmgr.core.definitions import Schedule
+from schedmgr.core.processes import Silent
 from schedmgr.core.timetable import SHORTEST, Timetable
 from schedmgr.database.engine import Database
-from schedmgr.database.models import Pause
+from schedmgr.database.models import Pause, Process
 from schedmgr.errors import NotFound, Refused
-from schedmgr.vocabulary import Decision, Reason
+from schedmgr.vocabulary import Decision, ProcessRole, Reason
 
 
 def schedule(id: str, cron: str, **fields: object) -> Schedule:
@@ -30,10 +33,10 @@ DEPLOYS = [
         schedule("c", "*/20 * * * *", missed="catch_up", catch_up_limit=3, overlap="queue"),
     ),
     (schedule("a", "*/7 * * * *", grace=600, overlap="allow"), schedule("c", "*/20 * * * *", missed="run_once")),
-    (schedule("a", "*/5 * * * *", description="of partners"), schedule("b", "0 * * * *", missed="catch_up")),
+    (schedule("a", "*/5 * * * *", description="of partners"), schedule("b", "* * * * *", missed="catch_up", grace=2)),
 ]
 IDS = st.sampled_from(["a", "b", "c"])
-SPANS = st.sampled_from([1, 50, 61, 299, 1200, 3600, 40_000])
+SPANS = st.sampled_from([1, 8, 50, 61, 299, 1200, 3600, 40_000])
 WRONG = st.sampled_from([None, "1970-01-01 00:00:00.000000", "9999-12-31 00:00:00.000000", "tomorrow", ""])
 STEPS = st.one_of(
     st.tuples(st.just("forward"), SPANS),
@@ -69,6 +72,25 @@ def new_installation(request):
     return new_installation
 
 
+OTHERS: WeakKeyDictionary = WeakKeyDictionary()
+"""Daemons of an installation beside the one that ticks: they beat, and are too slow to decide anything."""
+
+
+def registered(installation, **how):
+    return installation.database.transact(
+        lambda session: processes.register(session, ProcessRole.DAEMON, environment="development", version="1", **how)
+    )
+
+
+def beaten(installation, other):
+    """It beats, in a new life if it has to."""
+    try:
+        installation.database.transact(lambda session: processes.beat_unbroken(session, other))
+    except Silent:
+        return registered(installation, replaces=other)
+    return other
+
+
 def take(installation, step) -> None:
     """What people are refused is no harm."""
     clock = installation.clock
@@ -81,6 +103,13 @@ def take(installation, step) -> None:
             installation.tick()
         case ("new daemon",):
             installation.start_daemon()
+        case ("another daemon",):
+            OTHERS.setdefault(installation, []).append(registered(installation))
+        case ("beats",):
+            OTHERS[installation] = [beaten(installation, other) for other in OTHERS.get(installation, ())]
+        case ("stops",):
+            for other in OTHERS.pop(installation, ()):
+                installation.database.transact(lambda session, other=other: processes.stop(session, other))
         case ("deploy", schedules):
             installation.sync(*schedules)
         case ("pause", seconds):
@@ -101,10 +130,9 @@ def take(installation, step) -> None:
             installation.run_now(id)
 
 
-def lived_through(installation, steps) -> None:
+def lived_through(installation, steps, begins_with=DEPLOYS[0]) -> None:
     installation.clock.set_to(datetime(2026, 3, 28, 12, 0, tzinfo=UTC))
-    installation.sync(*DEPLOYS[0])
-    installation.enable("a", "b", "c")
+    installation.turned_on(*begins_with)
     for step in steps:
         try:
             take(installation, step)
@@ -184,6 +212,40 @@ def test_a_pause_is_the_reason_exactly_where_one_held_at_the_due_instant_or_the_
                 decided_in_pause = held_when_decided(row.decided_at)
                 held = {decided_in_pause or held_when_due(one) for one in covered(installation, id, row)}
                 assert held == {row.reason is Reason.MISSED_PAUSED}
+        installation.database.close()
+
+
+# Where daemons come and go within a minute, and people decide in between.
+COMINGS = st.one_of(
+    st.tuples(st.just("forward"), st.sampled_from([1, 8, 25, 50])),
+    st.tuples(st.just("forward"), st.sampled_from([1, 8, 25, 61, 600])),
+    st.tuples(st.just("back"), st.sampled_from([8, 50, 61, 600])),
+    st.tuples(st.just("tick")),
+    st.tuples(st.just("another daemon")),
+    st.tuples(st.just("beats")),
+    st.tuples(st.just("beats")),
+    st.tuples(st.just("stops")),
+    st.tuples(st.just("enable"), st.just("d")),
+    st.tuples(st.just("disable"), st.just("d")),
+    st.tuples(st.just("disable"), st.just("d")),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(COMINGS, min_size=4, max_size=30))
+def test_whether_a_daemon_was_there_is_what_the_rows_of_the_processes_say_for_ever_after(new_installation, steps):
+    with tempfile.TemporaryDirectory() as folder:
+        installation = new_installation(Path(folder))
+        lived_through(installation, steps, (schedule("d", "* * * * *", grace=2),))
+        with installation.database.read() as session:
+            spans = session.execute(
+                select(Process.started_at, Process.beat_at).where(Process.role == ProcessRole.DAEMON)
+            ).all()
+        reasons = {Reason.MISSED_LATE: True, Reason.MISSED_NO_DAEMON: False}
+        for id in installation.schedules():
+            for row in [row for row in by_clock(installation, id) if row.reason in reasons]:
+                there = {any(since <= one <= until for since, until in spans) for one in covered(installation, id, row)}
+                assert there == {reasons[row.reason]}
         installation.database.close()
 
 
