@@ -37,7 +37,7 @@ def wire(mariadb_server: Server) -> Iterator[Wire]:
 @pytest.fixture
 def over_the_wire(database_url, wire, mariadb_server, clock) -> Iterator[Database]:
     """The test's database, reached by the wire."""
-    url = database_url.replace(f":{mariadb_server.port}/", f":{wire.port}/")
+    url = database_url.replace(f":{mariadb_server.port}", f":{wire.port}")
     database = Database(url, test_clock=clock.file)
     yield database
     database.close()
