@@ -19,6 +19,7 @@ from torture.journal import Journal, boot_seconds
 from torture.observer import Observer
 from torture.places import ROOT, Site, wait_until
 from torture.report import Findings
+from torture.stoppages import stoppages
 from torture.store import AWAY, Mariadb, Row, Sqlite, Store
 
 FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -86,6 +87,7 @@ def torture(database: str, minutes: float, seed: int, say: Callable[[str], None]
             account=account,
             journal=journal,
             recoveries=observer.recoveries(journal.faults),
+            restarts=observer.restarts(stoppages(journal.faults, site.names("daemon"))),
             verified=_verify(site, account),
             drained_in=drained_in,
             wall_seconds=0.0,

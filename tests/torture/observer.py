@@ -2,13 +2,15 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 
 from torture.fastclock import FastClock
 from torture.fleet import BEACONS
 from torture.journal import Injected, boot_seconds
+from torture.stoppages import Stoppage
 from torture.store import AWAY, Store
 
 LOOK_EVERY = 0.2  # seconds
@@ -18,12 +20,11 @@ LOOK_EVERY = 0.2  # seconds
 class Recovery:
     """How late the first decision after the end of a fault was: since that end, or since it was due if that was later.
 
-    `alone`: no other fault held meanwhile.
+    After a stoppage: since the first moment at which a daemon lived and the database took writes again.
     """
 
     seconds: float
-    after: Injected
-    alone: bool
+    after: str
 
 
 class Observer:
@@ -52,18 +53,19 @@ class Observer:
         except AWAY:
             return False
 
-    def recoveries(self, faults: list[Injected]) -> list[Recovery]:
-        """One for each fault that has ended, slowest first."""
+    def recoveries(self, faults: Sequence[Injected]) -> list[Recovery]:
+        """One for each fault that has ended, whatever else raged then; slowest first."""
+        found = [(one, self._late(one.ended)) for one in faults if one.ended is not None]
+        return _slowest_first(Recovery(late[1] - late[0], one.kind) for one, late in found if late is not None)
+
+    def restarts(self, stoppages: Sequence[Stoppage]) -> list[Recovery]:
+        """One for each stoppage after which nothing stopped decisions again before all was decided; slowest first."""
         found = []
-        for one in faults:
-            if one.ended is not None and (late := self._late(one.ended)) is not None:
-                since, until = late
-                others = any(
-                    other is not one and other.began <= until and (other.ended or until) >= one.ended
-                    for other in faults
-                )
-                found.append(Recovery(until - since, one, not others))
-        return sorted(found, key=lambda one: -one.seconds)
+        for one, following in zip_longest(stoppages, stoppages[1:]):
+            late = self._late(one.ended)
+            if late is not None and (following is None or late[1] <= following.began):
+                found.append(Recovery(late[1] - late[0], " and ".join(sorted(one.causes))))
+        return _slowest_first(found)
 
     def _late(self, ended: float) -> tuple[float, float] | None:
         """From when to when something was due and undecided: at that moment, or else for the first time after it."""
@@ -90,6 +92,10 @@ class Observer:
             schedule_id,
         )
         return max((instant for instant in row.values() if instant is not None), default=None)
+
+
+def _slowest_first(found: Iterable[Recovery]) -> list[Recovery]:
+    return sorted(found, key=lambda one: -one.seconds)
 
 
 def _next(looks: Sequence[bool], place: int, wanted: bool) -> int:

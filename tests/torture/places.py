@@ -197,6 +197,10 @@ class Site:
                 finally:
                     process.lock.release()
 
+    def names(self, role: str) -> list[str]:
+        """Of the places for processes of that role."""
+        return [process.name for process in self.processes if process.role == role]
+
     # Commands
 
     def command(self, *words: str, within: float = 90.0) -> subprocess.CompletedProcess[str]:
