@@ -300,11 +300,13 @@ def _pause(facts: Vitals, max_age: timedelta) -> Check | None:
     paused = facts.paused
     if paused is None:
         return None
-    since = phrases.clock_time(paused.from_at, near=facts.now)
-    until = f" until {phrases.clock_time(paused.until_at, near=facts.now)} UTC" if paused.until_at else ""
-    return Check(
-        "pause", Status.OK, f"All schedules are paused since {since} UTC{until} by {paused.by}: {paused.reason}."
-    )
+    since = f"since {phrases.clock_time(paused.from_at, near=facts.now)} UTC"
+    if paused.until_at is None:
+        sentence = f"All schedules are paused {since} by {paused.by}: {paused.reason}."
+    else:
+        until = phrases.clock_time(paused.until_at, near=facts.now)
+        sentence = f"All schedules are paused until {until} UTC by {paused.by}: {paused.reason} ({since})."
+    return Check("pause", Status.OK, sentence)
 
 
 def _by_age(age: timedelta, max_age: timedelta) -> Status:

@@ -255,13 +255,15 @@ def _problem(error: Mapping[str, Any]) -> str:
 def _paused(snapshot: Snapshot, can_act: bool) -> Banner:
     pause = snapshot.pause
     assert pause is not None
-    until = f" It ends by itself at {_clock(pause.until_at)}." if pause.until_at else ""
+    since = f"since {_clock(pause.from_at)}"
+    until = since if pause.until_at is None else f"until {_clock(pause.until_at)}"
+    ends = "" if pause.until_at is None else f" Paused {since}; it ends by itself."
     return Banner(
         "paused",
         Kind.WARN,
-        f"All schedules are paused since {_clock(pause.from_at)} by {who(pause.by)}",
+        f"All schedules are paused {until} by {who(pause.by)}",
         "Nothing fires by itself; runs that are due meanwhile are skipped. Run now still works."
-        f"{until} Reason: “{pause.reason}”.",
+        f"{ends} Reason: “{pause.reason}”.",
         Action("Resume", "/admin/resume", post=True) if can_act else None,
     )
 

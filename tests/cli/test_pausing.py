@@ -10,6 +10,12 @@ def test_pause_stops_firing_until_someone_resumes(at_noon):
     assert "paused" not in at_noon("health").out
 
 
+def test_a_pause_with_an_end_is_told_by_health_with_who_and_why(at_noon):
+    at_noon("pause", "--reason", "migration", "--until", "2h")
+    assert "All schedules are paused until 14:01 UTC by cli:" in at_noon("health").out
+    assert ": migration (since 12:01 UTC)" in at_noon("health").out
+
+
 @pytest.mark.parametrize(
     ("until", "end"),
     [

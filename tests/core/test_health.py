@@ -298,6 +298,14 @@ def test_a_pause_is_told_and_is_no_trouble():
     assert sentence(paused, "pause") == "All schedules are paused since 01:50 UTC by cli:oncall@app-1: db failover."
 
 
+def test_a_pause_that_ends_by_itself_says_until_when():
+    paused = facts(paused=Paused(NOW - seconds(1400), NOW + seconds(3600), "web:oncall-1", "migration"))
+    until = f"{NOW + seconds(3600):%H:%M}"
+    assert sentence(paused, "pause") == (
+        f"All schedules are paused until {until} UTC by web:oncall-1: migration (since 01:50 UTC)."
+    )
+
+
 def test_the_worst_check_decides_and_comes_first():
     two = facts(daemon(clock_offset=9), oldest_due=Due("feeds", NOW - seconds(400)))
     assert told(two) == (Status.CRITICAL, ["due", "clock"])

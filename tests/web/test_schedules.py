@@ -261,6 +261,13 @@ def test_a_pause_shows_on_every_page_with_its_reason_and_its_end(three, operator
     assert "paused" not in banner_keys(operator.get("/admin/jobs").text)
 
 
+def test_a_pause_with_an_end_shows_until_when_by_whom_and_why(three, operator):
+    operator.submit("/admin/pause", reason="migration", until="2026-10-23T06:00")
+    page = operator.get("/admin/jobs").text
+    assert "All schedules are paused until Fri 23 Oct 06:00 UTC by operator" in page
+    assert "it ends by itself. Reason: “migration”." in page
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
