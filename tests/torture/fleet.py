@@ -30,6 +30,7 @@ JOBS: tuple[dict[str, Any], ...] = (
     {"name": "plain", "group": "plain", "takes": (0.1,), "description": "as it was written first"},
     {"name": "steady", "group": "slow", "takes": (1.5,), "on_lost": "retry"},
     {"name": "long", "group": "slow", "takes": (4.0,), "on_lost": "retry", "retries": 1, "retry_delay": 1},
+    {"name": "marathon", "group": "slow", "takes": (8.0,), "on_lost": "retry", "retry_delay": 1},
     {"name": "once-only", "group": "slow", "takes": (2.0,), "on_lost": "fail"},
     {"name": "flaky", "group": "odd", "takes": (0.1, "fail=1"), "retries": 2, "retry_delay": 1},
     {"name": "doomed", "group": "odd", "takes": (0.05, "fail=99", "code=3"), "retries": 1, "retry_delay": 2},
