@@ -84,7 +84,7 @@ def _of_schedules(facts: Vitals) -> Iterator[Metric]:
 
 def _of_runs(facts: Vitals) -> Iterator[Metric]:
     queue = facts.queue
-    yield _gauge("schedmgr_queue_waiting", "Job runs that could start now.", queue.waiting)
+    yield _gauge("schedmgr_queue_waiting", "Job runs that wait for a worker or for their turn.", queue.waiting)
     since: datetime = queue.longest_waiting_since or facts.now
     yield _gauge("schedmgr_queue_oldest_waiting_age_seconds", "How long the oldest of them has waited.",
                  _seconds(facts.now - since))  # fmt: skip
