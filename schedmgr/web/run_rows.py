@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlencode
 
+from schedmgr.core import phrases
 from schedmgr.core.queries.runs import COUNTED, RunFacts, RunsPage, Wanted
 from schedmgr.core.queries.snapshot import Snapshot
 from schedmgr.vocabulary import RunStatus, Trigger
@@ -31,6 +32,7 @@ _LABELS = {
     "cancelled": "Cancelled",
     "skipped": "Skipped",
 }
+_SCHEDULES = Action("Show the schedules", "/admin/schedules")
 _BAD = {"failed", "lost"}
 _GOING = {"running", "queued"}
 
@@ -48,15 +50,16 @@ def wanted(asked: RunFilter) -> Wanted:
     )
 
 
-def run_list(snapshot: Snapshot, page: RunsPage, asked: RunFilter, place: int) -> RunList:
-    """The rows of a page; `place` is the number of its first one."""
+def run_list(snapshot: Snapshot, page: RunsPage, asked: RunFilter, place: int, kept_days: int | None) -> RunList:
+    """The rows of a page; `place` is the number of its first one.  `kept_days`: for so long runs are kept, and older
+    ones were pruned."""
     return RunList(
         filter=asked,
         rows=tuple(row(run, snapshot.now) for run in page.runs),
         tabs=_tabs(page, asked.status),
         queue=queue(snapshot),
-        pager=_pager(page, asked, place),
-        empty=None if page.runs else _empty(asked),
+        pager=_pager(page, asked, place, kept_days),
+        empty=None if page.runs else _empty(asked, kept_days),
     )
 
 
@@ -114,7 +117,7 @@ def _count(page: RunsPage, status: str) -> int | None:
     return sum(page.counts.get(each, 0) for each in statuses)
 
 
-def _pager(page: RunsPage, asked: RunFilter, place: int) -> Pager:
+def _pager(page: RunsPage, asked: RunFilter, place: int, kept_days: int | None) -> Pager:
     shown = STATUSES[asked.status] or tuple(RunStatus)
     total = sum(page.counts.get(status, 0) for status in shown)
     count = len(page.runs)
@@ -128,6 +131,7 @@ def _pager(page: RunsPage, asked: RunFilter, place: int) -> Pager:
         total_is_over=page.is_over,
         newer_url=newer,
         older_url=older,
+        kept_days=None if page.has_older or asked.status in _GOING else kept_days,
     )
 
 
@@ -136,10 +140,13 @@ def _url(asked: RunFilter, **more: int) -> str:
     return f"{HOME}?{urlencode({name: value for name, value in (named | more).items() if value})}"
 
 
-def _empty(asked: RunFilter) -> Empty:
+def _empty(asked: RunFilter, kept_days: int | None) -> Empty:
     if asked == RunFilter("", "", "", "", "", "", ""):
+        if kept_days is not None:
+            days = phrases.counted(kept_days, "day")
+            return Empty(f"No run in the last {days}", "Older ones were pruned.", _SCHEDULES)
         text = "Turn a schedule on, or press Run now: each of its jobs makes a run here."
-        return Empty("No runs yet", text, Action("Show the schedules", "/admin/schedules"))
+        return Empty("No runs yet", text, _SCHEDULES)
     if asked.q:
         text = "Search looks at jobs, errors and run numbers."
         return Empty(f"Nothing matches “{asked.q}”", text, Action("Clear the search", HOME))

@@ -48,16 +48,18 @@ def facts(build: RowBuilder, schedule: ScheduleFacts, rules: Rules, success: tup
     )
 
 
-def history(schedule: ScheduleFacts, page: HistoryPage, show: Show, place: int, is_first: bool) -> History:
-    """A page of its firings; `place` is the number of the first one."""
+def history(
+    schedule: ScheduleFacts, page: HistoryPage, show: Show, place: int, is_first: bool, kept_days: int
+) -> History:
+    """A page of its firings; `place` is the number of the first one, `kept_days` for how long they are kept."""
     return History(
         schedule_id=schedule.id,
         timezone=schedule.timezone,
         tabs=tuple(Tab(each, label, is_current=each is show) for each, label in _SHOWN.items()),
         rows=tuple(outcomes.row(firing) for firing in page.firings),
-        pager=_pager(schedule.id, page, show, place),
+        pager=_pager(schedule.id, page, show, place, kept_days),
         is_first_page=is_first,
-        empty=None if page.firings else _empty(schedule, show),
+        empty=None if page.firings else _empty(schedule, show, kept_days if page.was_pruned else None),
     )
 
 
@@ -158,14 +160,22 @@ def _percentile(lengths: Sequence[timedelta], part: float) -> float | None:
     return lengths[min(len(lengths) - 1, int(len(lengths) * part))].total_seconds()
 
 
-def _pager(schedule_id: str, page: HistoryPage, show: Show, place: int) -> Pager:
+def _pager(schedule_id: str, page: HistoryPage, show: Show, place: int, kept_days: int) -> Pager:
     count = len(page.firings)
     newer = older = None
     if count and page.has_newer:
         newer = _url(schedule_id, show, after=page.firings[0].id, at=max(1, place - PAGE))
     if count and page.has_older:
         older = _url(schedule_id, show, before=page.firings[-1].id, at=place + count)
-    return Pager(place if count else 0, place + count - 1 if count else 0, page.total, page.is_over, newer, older)
+    return Pager(
+        first=place if count else 0,
+        last=place + count - 1 if count else 0,
+        total=page.total,
+        total_is_over=page.is_over,
+        newer_url=newer,
+        older_url=older,
+        kept_days=kept_days if page.was_pruned else None,
+    )
 
 
 def _url(schedule_id: str, show: Show, **more: int) -> str:
@@ -173,10 +183,12 @@ def _url(schedule_id: str, show: Show, **more: int) -> str:
     return f"/admin/schedules/{schedule_id}?{urlencode(query)}"
 
 
-def _empty(schedule: ScheduleFacts, show: Show) -> Empty:
+def _empty(schedule: ScheduleFacts, show: Show, kept_days: int | None) -> Empty:
     home = f"/admin/schedules/{schedule.id}"
     if show is not Show.ALL:
         return Empty("No such firing", "Its history holds others.", Action("Show all", home))
+    if kept_days is not None:
+        return Empty(f"It has not fired in the last {phrases.counted(kept_days, 'day')}", "Older firings were pruned.")
     if schedule.is_on or schedule.archived_at is not None:
         return Empty("It has never fired", "Its first firing will stand here.")
     text = "It is off. Look at its next ten runs, turn it on, or press Run now to try it."

@@ -127,6 +127,7 @@ class Pager:
     total_is_over: bool  # True: "over 10,000"
     newer_url: str | None
     older_url: str | None
+    kept_days: int | None = None  # set at the end of what is kept: there were older ones, perhaps
 
 
 @dataclass(frozen=True, slots=True)

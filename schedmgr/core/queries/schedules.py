@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from schedmgr.core import retention
 from schedmgr.core.queries import firings
 from schedmgr.core.queries.firings import FiringFacts, Show
 from schedmgr.database.engine import Session
@@ -41,6 +42,7 @@ class HistoryPage:
     has_older: bool
     total: int
     is_over: bool
+    was_pruned: bool  # there may have been older ones than the oldest, which are not kept
 
 
 def rules(session: Session, schedule_id: str) -> Rules | None:
@@ -85,10 +87,19 @@ def history(
     has_more = len(found) > limit
     total = firings.count_history(session, schedule_id, show, COUNTED + 1)
     shown = found[-limit:] if after is not None else found[:limit]
+    has_older = True if after is not None else has_more
     return HistoryPage(
         firings=tuple(shown),
         has_newer=has_more if after is not None else before is not None,
-        has_older=True if after is not None else has_more,
+        has_older=has_older,
         total=min(total, COUNTED),
         is_over=total > COUNTED,
+        was_pruned=not has_older and _was_pruned(session, schedule_id),
     )
+
+
+def _was_pruned(session: Session, schedule_id: str) -> bool:
+    """Whether the schedule is older than what is kept."""
+    pruned_until = retention.pruned_until(session)
+    created_at = session.scalar(select(JobSchedule.created_at).where(JobSchedule.id == schedule_id))
+    return pruned_until is not None and created_at is not None and created_at < pruned_until

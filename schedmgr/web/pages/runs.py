@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Response, get
 
+from schedmgr.core import retention
 from schedmgr.core.queries import runs as queries
 from schedmgr.core.queries.snapshot import Snapshot
 from schedmgr.vocabulary import Trigger
@@ -14,6 +15,7 @@ from schedmgr.web.site import Visit, in_thread
 from schedmgr.web.views import RunFilter, RunList, RunsPage
 
 LONGEST = 200
+MARK_RENEWED_AFTER = 30.0  # seconds
 
 
 @get("/admin/jobs", guards=[viewers])
@@ -52,7 +54,9 @@ def _list(request: Visit, reading: Reading, asked: RunFilter) -> Part[RunList]:
         ),
     )
     place = 1 if _is_first(request) else request.number("at") or 1
-    view = run_rows.run_list(reading.snapshot, page, asked, place)
+    pruned_until = request.site.live.ask("pruned until", retention.pruned_until, fresh_for=MARK_RENEWED_AFTER)
+    kept_days = None if pruned_until is None else request.site.settings.retention_days
+    view = run_rows.run_list(reading.snapshot, page, asked, place, kept_days)
     return Part(view, request.site.live.etag(view))
 
 

@@ -78,7 +78,8 @@ def _history(request: Visit, found: ScheduleFacts) -> History:
         lambda session: queries.history(session, found.id, show, schedule_detail.PAGE, before=before, after=after),
     )
     is_first = before is None and after is None
-    return schedule_detail.history(found, page, show, 1 if is_first else request.number("at") or 1, is_first)
+    place = 1 if is_first else request.number("at") or 1
+    return schedule_detail.history(found, page, show, place, is_first, request.site.settings.retention_days)
 
 
 HANDLERS = [schedule, facts, history]
