@@ -21,6 +21,7 @@ from schedmgr.core.timetable import Timetable
 from schedmgr.database.engine import Session
 from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, Pause, Process, ScheduleFiring, SchedulePeriod
+from schedmgr.database.types import stored
 from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Overlap, ProcessRole, Reason, RunStatus
 
 log = logging.getLogger(__name__)
@@ -338,8 +339,9 @@ def _is_decidable(state: ScheduleState) -> bool:
 
 
 def _wrong(state: ScheduleState) -> bool:
+    """By the text too: the same instant written in another way is found at another place of the index."""
     expected = next_run(state)
-    return state.stored_next != expected or (expected is None) != (state.stored_next_text is None)
+    return state.stored_next != expected or state.stored_next_text != (None if expected is None else stored(expected))
 
 
 def _note_repairs(session: Session, states: Sequence[ScheduleState]) -> tuple[Repair, ...]:
@@ -363,4 +365,6 @@ def _what_was_wrong(state: ScheduleState) -> str:
         return "next_run_at IS NULL"
     if state.stored_next is None:
         return f"The stored next_run_at {state.stored_next_text[:40]!r} could not be read"
+    if state.stored_next == next_run(state):
+        return f"The stored next_run_at {state.stored_next_text[:40]!r} was not written as instants are"
     return f"The stored next_run_at {phrases.iso(state.stored_next)} was wrong"

@@ -33,12 +33,16 @@ class Instant(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"an instant needs a time zone: {value!r}")
-        utc = value.astimezone(UTC).replace(tzinfo=None)
-        return utc.isoformat(" ", "microseconds") if dialect.name == "sqlite" else utc
+        return stored(value) if dialect.name == "sqlite" else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Aware again."""
         return readable_instant(value)
+
+
+def stored(instant: datetime) -> str:
+    """An instant as SQLite keeps it, and as MySQL and MariaDB show it."""
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def readable_instant(value: object) -> datetime | None:

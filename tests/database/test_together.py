@@ -11,6 +11,7 @@ from schedmgr.core import actions, locking, processes
 from schedmgr.core.audit import Requester
 from schedmgr.core.definitions import Schedule
 from schedmgr.daemon import tick
+from schedmgr.database.types import readable_instant
 from schedmgr.vocabulary import ProcessRole
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -70,7 +71,7 @@ def test_daemons_that_tick_together_fire_each_occurrence_once(due_at_noon, toget
     assert sum(settled) == len(IDS)
     with database.read() as session:
         rows = session.execute(text("SELECT schedule_id, scheduled_for, job_run_count FROM schedule_firing")).all()
-    assert sorted(rows) == sorted((id, "2026-03-02 12:00:00.000000", 1) for id in IDS)
+    assert sorted((id, readable_instant(due), runs) for id, due, runs in rows) == sorted((id, NOON, 1) for id in IDS)
     assert len(due_at_noon.runs()) == len(IDS)
 
 
