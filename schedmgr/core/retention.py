@@ -30,7 +30,7 @@ from schedmgr.database.models import (
     SchedulePeriod,
     Setting,
 )
-from schedmgr.errors import Refused
+from schedmgr.errors import DatabaseUnavailable, Refused
 from schedmgr.vocabulary import UNFINISHED, ProcessRole
 
 ROWS = 200
@@ -40,6 +40,8 @@ OUTPUT_BYTES = 1024 * 1024
 """Of the output that one step removes, beside its last row: rows are of some 64 KiB at most."""
 BETWEEN_STEPS = 0.01  # seconds; other writers get in here
 AFTER_DISPUTE = 1.0  # seconds
+DISPUTES = 30
+"""In a row and without any row removed, after which one who prunes by hand is told."""
 
 CLOCKS_AGREE = timedelta(hours=1)
 MARK = "retention"
@@ -70,24 +72,34 @@ def plan(session: Session, before: datetime) -> dict[str, int]:
 def prune(database: Database, before: datetime, by: Requester) -> dict[str, int]:
     """Remove all that ended before an instant.  Returns how much of each kind; the audit says that it was done.
 
-    Raises Refused if that instant has yet to come, by the database's clock or by this host's; DatabaseUnavailable:
-    what was removed until then stays removed.
+    Raises Refused if that instant has yet to come, by the database's clock or by this host's; DatabaseUnavailable, also
+    if others hold for long what is to go: what was removed until then stays removed.
     """
     with database.read() as session:
         _require_past(session, before)
     removed: Counter[str] = Counter()
-    while True:
-        one = Pass(before, by.who)
-        while one.step(database):
-            clock.sleep(BETWEEN_STEPS)
+    disputes = 0
+    while (one := _walked(database, before, by)).is_disputed:
         removed.update(one.removed)
-        if not one.is_disputed:
-            break
+        disputes = 0 if one.removed.total() else disputes + 1
+        if disputes == DISPUTES:
+            raise DatabaseUnavailable(
+                f"Other sessions have held what is to be pruned for over {DISPUTES * AFTER_DISPUTE:.0f} s. Look for a "
+                "client with an open transaction, end it, and prune again."
+            )
         clock.sleep(AFTER_DISPUTE)
+    removed.update(one.removed)
     if removed.total():
         what = f"pruned {phrases.counted(removed[JOB_RUNS], 'job run')} and whatever else ended before"
         database.transact(lambda session: audit.note(session, by, "prune", f"{what} {phrases.iso(before)}"))
     return in_order(removed)
+
+
+def _walked(database: Database, before: datetime, by: Requester) -> "Pass":
+    one = Pass(before, by.who)
+    while one.step(database):
+        clock.sleep(BETWEEN_STEPS)
+    return one
 
 
 def in_order(counts: Mapping[str, int]) -> dict[str, int]:

@@ -34,7 +34,7 @@ from schedmgr.database.models import (
     SchedulePeriod,
     Setting,
 )
-from schedmgr.errors import Refused
+from schedmgr.errors import DatabaseUnavailable, Refused
 from schedmgr.vocabulary import Decision, ProcessRole, RunStatus
 
 SECOND = timedelta(seconds=1)
@@ -443,6 +443,16 @@ def test_what_a_frozen_one_holds_is_not_waited_for(past, database, prune, left, 
         assert (one.is_disputed, one.removed.total(), changed(seen, "job_run")) == (True, 0, 0)
     prune()
     assert left(JobRun) == list(range(11, 21))
+
+
+@ON_MARIADB
+def test_who_prunes_by_hand_is_told_when_others_hold_the_rows_for_long(past, database, prune, monkeypatch):
+    monkeypatch.setattr(retention, "AFTER_DISPUTE", 0.01)
+    past.history(20)
+    with database.write() as frozen:
+        frozen.execute(select(JobRun.id).with_for_update())
+        with pytest.raises(DatabaseUnavailable, match=r"^Other sessions have held what is to be pruned for over"):
+            prune()
 
 
 # Whatever the past was
