@@ -226,14 +226,17 @@ def _claimable(now: datetime, groups: Sequence[str]) -> Select[*tuple[Any, ...]]
 
 
 def _has_earlier() -> ColumnElement[bool]:
-    """Whether a run of an earlier firing of the same schedule has not ended."""
+    """Whether an earlier run of the same schedule has not ended: of an earlier firing, or a retry by hand."""
     earlier = JobRun.__table__.alias("earlier")
     return (
         select(earlier.c.id)
         .where(
             earlier.c.schedule_id == JobRun.schedule_id,
             earlier.c.status.in_(UNFINISHED),
-            earlier.c.firing_id < JobRun.firing_id,
+            or_(
+                earlier.c.firing_id < JobRun.firing_id,
+                and_(earlier.c.firing_id.is_(None), earlier.c.id < JobRun.id),
+            ),
         )
         .with_hint(earlier, "FORCE INDEX (ix_job_run_schedule)", ON_SERVERS)
         .exists()

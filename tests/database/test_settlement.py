@@ -343,6 +343,24 @@ def test_under_queue_a_run_is_claimable_when_the_earlier_one_has_ended(installat
     assert [[run.scheduled_for for run in claimed] for claimed in (first, second)] == [[NOON], [at(12, 5)]]
 
 
+def test_under_queue_a_run_waits_for_a_retry_by_hand_too(installation, clock, database):
+    clock.set_to(at(11, 58))
+    daemon = installation.start_daemon()
+    installation.turned_on(five_minutes(overlap=Overlap.QUEUE))
+    clock.set_to(at(12, 0, 1))
+    installation.tick()
+    installation.sql("UPDATE job_run SET status = 'FAILED'")
+    failed = installation.runs("feeds")[0].id
+    retry = database.transact(lambda session: actions.retry(session, failed, installation.person))
+    clock.set_to(at(12, 5, 1))
+    installation.tick()
+    claim = {"process_id": daemon.id, "limit": 10, "lease_length": timedelta(seconds=60)}
+    first = database.transact(lambda session: locking.claim_runs(session, **claim))
+    installation.sql("UPDATE job_run SET status = 'SUCCEEDED' WHERE status = 'RUNNING'")
+    second = database.transact(lambda session: locking.claim_runs(session, **claim))
+    assert [[run.id for run in first], [run.scheduled_for for run in second]] == [[retry], [at(12, 5)]]
+
+
 # Clock steps
 
 
