@@ -12,6 +12,7 @@ from schedmgr import clock
 from schedmgr.core import installation, processes, settlement, sync
 from schedmgr.core.comparison import Change, ChangeKind
 from schedmgr.core.definitions import Definitions
+from schedmgr.core.health import CLOCK_TOLERANCE
 from schedmgr.core.leases import LeaseWatch
 from schedmgr.core.locking import DueLook
 from schedmgr.core.outage import Outage
@@ -55,6 +56,7 @@ class Daemon:
         self._process: Registered | None = None
         self._beat_at: datetime | None = None
         self._beats_next = 0.0
+        self._clock_is_off = False
         # With each beat the leases are looked at, which takes several looks a lease.
         self._beat_every = min(BEAT_EVERY, options.lease_seconds / 4)
         self._upkeep_next = 0.0
@@ -197,16 +199,28 @@ class Daemon:
         if clock.monotonic() < self._beats_next and not is_silent:
             return
 
-        def beat(session: Session) -> datetime:
+        def beat(session: Session) -> tuple[datetime, float]:
             processes.beat_unbroken(session, self._living())
             for lost in self._leases.look(session):
                 log.warning(
                     "job run lost run=%d worker=%s silent=%.0fs", lost.run_id, lost.process_id, lost.silent_seconds
                 )
-            return session.now()
+            return session.now(), session.host_ahead()
 
-        self._beat_at = self._database.transact(beat)
+        self._beat_at, ahead = self._database.transact(beat)
         self._beats_next = clock.monotonic() + self._beat_every
+        self._note_clock(ahead)
+
+    def _note_clock(self, ahead: float) -> None:
+        """Say once that this host's clock is off, and again when it has been right in between."""
+        is_off = abs(ahead) > CLOCK_TOLERANCE
+        if is_off and not self._clock_is_off:
+            side = "ahead of" if ahead > 0 else "behind"
+            log.warning(
+                "clock is off by=%.1fs: this host's is %s the database's, by which schedules fire; check the time "
+                "synchronisation of both", abs(ahead), side,
+            )  # fmt: skip
+        self._clock_is_off = is_off
 
     def _upkeep(self) -> None:
         """Take up changed definitions at once; repair every poll interval."""

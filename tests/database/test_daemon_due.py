@@ -1,5 +1,6 @@
 """How soon the daemon's loop looks again when something was due, and what it does about what it cannot settle."""
 
+import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,23 @@ def test_while_something_is_due_the_daemon_looks_again_soon(settled, longest):
 
 def test_it_does_not_spin_over_what_only_a_repair_can_make_right():
     assert tick.pause_after(Settlement(asked=1, settled=0)) >= 1.0
+
+
+@ON_MARIADB  # a database in a file has the clock of its host
+@pytest.mark.parametrize(("seconds", "side"), [(9, "ahead of"), (-9, "behind")])
+def test_a_host_whose_clock_is_off_by_more_than_5_s_is_told_of_once(
+    monkeypatch, caplog, database, clock, request, seconds, side
+):
+    monkeypatch.setattr("schedmgr.clock.host_now", lambda: datetime.now(UTC) + timedelta(seconds=seconds))
+    caplog.set_level(logging.WARNING, "schedmgr.daemon.loop")
+    request.getfixturevalue("looping")
+    ends_at = time.monotonic() + 30.0
+    while "clock is off" not in caplog.text:
+        assert time.monotonic() < ends_at, "nothing is said"
+        threading.Event().wait(0.05)
+    assert f"this host's is {side} the database's" in caplog.text
+    with database.read() as session:
+        assert abs(session.scalar(select(Process.clock_offset)) - seconds) < 2
 
 
 @pytest.fixture

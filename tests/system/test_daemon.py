@@ -4,6 +4,7 @@ import os
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from kinds import ON_EACH
@@ -360,6 +361,25 @@ def test_two_daemons_share_the_work_and_never_double_it(site, installation, cloc
     rounds = next(times for times in range(1, 20) if everything_has_fired(times).daemons == 2)
     assert tuple(fired()) == (1500 * rounds, 1500 * rounds, 1500 * rounds, 2)
     assert len(installation.runs()) == 1500 * rounds
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_deploy_across_the_due_instant_neither_loses_nor_doubles_it(
+    running, site, installation, clock, decided, number
+):
+    clock.set_to(at(12, 4, 57))
+    new = site.start_daemon()
+    until_due = (at(12, 5) - clock.now).total_seconds()
+    Event().wait(until_due - 0.1)  # at 12:04:59.9
+    running.send(number)
+    fired = decided(1)
+    assert told(fired) == [(None, at(12, 5), 0)]
+    assert fired[0].decided_at - at(12, 5) < timedelta(seconds=1.5)
+    with installation.database.read() as session:
+        pid = session.scalar(select(Process.pid).where(Process.id == fired[0].process_id))
+    assert pid in (running.process.pid, new.process.pid)
+    clock.set_to(at(12, 10))
+    assert told(decided(2)) == [(None, at(12, 5), 0), (None, at(12, 10), 0)]
 
 
 def test_when_one_of_two_daemons_is_killed_the_other_goes_on(running, site, clock, decided):
