@@ -209,20 +209,22 @@ class Pool:
         Where it cannot be recorded, the lease is let go: when it has lapsed, another process takes the run as lost.
         """
         ended_at = clock.monotonic()
+        outage = Outage(log, f"end of job run {run.id}", clock.monotonic)
         try:
-            while not self._is_recorded(run, outcome) and not self._gives_up(ended_at):
+            while not self._is_recorded(run, outcome, outage) and not self._gives_up(ended_at):
                 clock.sleep(1.0)
         finally:
             with self._lock:
                 self._held.pop(run.lease_token, None)
             self._wake.set()
 
-    def _is_recorded(self, run: ClaimedRun, outcome: Outcome) -> bool:
+    def _is_recorded(self, run: ClaimedRun, outcome: Outcome, outage: Outage) -> bool:
         try:
             self._record(run, outcome)
         except DatabaseUnavailable as error:
-            log.warning("end of job run %d waits for the database: %s", run.id, error)
+            outage.goes_on(error)
             return False
+        outage.is_over()
         return True
 
     def _gives_up(self, ended_at: float) -> bool:

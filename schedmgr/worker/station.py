@@ -38,7 +38,7 @@ class Station:
         # With each beat the leases are looked at, which takes several looks a lease.
         self._beat_every = min(BEAT_EVERY, options.lease_seconds / 4)
         self._leases = LeaseWatch(options.lease_seconds, clock.monotonic)
-        self._outage = Outage(log, "worker", clock.monotonic)
+        self._outage = Outage(log, "worker's beat", clock.monotonic)  # the pool says the same for itself
 
     @property
     def process_id(self) -> str:
@@ -47,14 +47,15 @@ class Station:
 
     def begin(self, stop: threading.Event) -> bool:
         """Register this process, as soon as the database takes it.  False: `stop` was set before that."""
+        outage = Outage(log, "worker", clock.monotonic)
         while not stop.is_set():
             try:
                 self._begin_life()
             except DatabaseUnavailable as error:
-                self._outage.goes_on(error)
+                outage.goes_on(error)
                 stop.wait(AFTER_TROUBLE)
             else:
-                self._outage.is_over()
+                outage.is_over()
                 return True
         return False
 
@@ -111,6 +112,7 @@ class Station:
         except DatabaseUnavailable as error:
             self._outage.goes_on(error)
             return AFTER_TROUBLE
+        self._outage.is_over()
         log.warning("worker began anew process=%s: %s", self._living().id, silence)
         return self._beat_every
 

@@ -82,7 +82,7 @@ def test_a_database_that_is_away_for_a_while_ends_no_life(station, in_a_thread, 
     in_a_thread(station)
     wait_until(lives)
     with open_database().write():
-        wait_until(lambda: "worker waits for the database" in caplog.text)
+        wait_until(lambda: "worker's beat waits for the database" in caplog.text)
     (before,) = lives()
     wait_until(lambda: lives()[0].beat_at > before.beat_at)
     assert len(lives()) == 1
