@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -37,6 +38,7 @@ class Program:
 
     def __init__(self, command: str, folder: Path, environment: dict[str, str], number: int) -> None:
         self.log_file = folder / f"{command}-{number}.log"
+        self.address: str | None = None  # of one that listens
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "schedmgr", command],
@@ -118,6 +120,15 @@ class Site:
         if ready:
             worker.wait_for_log("worker started")
         return worker
+
+    def start_web(self) -> Program:
+        """Start one on a free port, and wait until it listens; `address` is where."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        web = self._start("web", self.folder, {"PORT": str(port)})
+        web.wait_for_log(f"web started address=127.0.0.1 port={port}")
+        web.address = f"http://127.0.0.1:{port}"
+        return web
 
     def _start(self, command: str, folder: Path, variables: dict[str, str]) -> Program:
         program = Program(command, folder, self.environment | variables, len(self.programs))
