@@ -1,6 +1,8 @@
 """Brings a database to this program's revision, and says whether it is there."""
 
-from sqlalchemy import inspect, select, text
+import re
+
+from sqlalchemy import Table, func, inspect, select, text
 from sqlalchemy.schema import DropTable
 
 from schedmgr import resources
@@ -11,6 +13,9 @@ NEWEST = "0002"
 """The newest revision in migrations/; a test holds it equal to the folder, so that a start need not read that."""
 
 VERSION_TABLE = "alembic_version"
+
+_OURS = re.compile(r"[0-9]{4}")
+"""Our revisions.  Other programs use the same tool and so the same table; theirs look like 1975ea83b712."""
 
 
 def revision(database: Database) -> str | None:
@@ -31,6 +36,11 @@ def problem_with(found: str | None) -> str | None:
         return None
     if found is None:
         return "The database was never migrated. Run: schedmgr migrate"
+    if not _OURS.fullmatch(found):
+        return (
+            f"The database is at migration {found}, which is none of schedmgr's: it is another program's. "
+            "Let DATABASE_URL name a database of its own."
+        )
     if found > NEWEST:
         return (
             f"The database is at migration {found}, this program knows {NEWEST}: it is older than the database. "
@@ -53,7 +63,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
 
     with database.migrate() as session:
         before = _revision(session)
-        if before is not None and before > NEWEST:
+        if before is not None and (before > NEWEST or not _OURS.fullmatch(before)):
             raise DatabaseNotReady(problem_with(before) or "")
         if before is None:
             _clear_what_was_cut_off(session)
@@ -79,7 +89,7 @@ def _clear_what_was_cut_off(session: Session) -> None:
     ours = [table for table in reversed(Base.metadata.sorted_tables) if table.name in present]
     if not ours:
         return
-    is_begun = VERSION_TABLE in present and not any(session.execute(select(table).limit(1)).first() for table in ours)
+    is_begun = VERSION_TABLE in present and all(_is_just_made(session, table) for table in ours)
     if not is_begun:
         raise DatabaseNotReady(
             f"The database has a table {ours[0].name} already, but no migration of schedmgr: it is another program's. "
@@ -87,3 +97,9 @@ def _clear_what_was_cut_off(session: Session) -> None:
         )
     for table in ours:
         session.execute(DropTable(table))
+
+
+def _is_just_made(session: Session, table: Table) -> bool:
+    """Whether the table of that name is one of ours, and nothing was ever put into it."""
+    columns = {column["name"] for column in inspect(session.connection).get_columns(table.name)}
+    return columns <= set(table.columns.keys()) and session.scalar(select(func.count()).select_from(table)) == 0

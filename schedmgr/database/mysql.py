@@ -110,7 +110,8 @@ class MySQL:
         try:
             yield
         finally:
-            connection.execute(text("DO RELEASE_LOCK(:name)"), {"name": name})
+            if not connection.invalidated:
+                connection.execute(text("DO RELEASE_LOCK(:name)"), {"name": name})
 
     def explained(self, error: DBAPIError) -> Exception:
         """See Backend."""

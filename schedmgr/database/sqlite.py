@@ -15,6 +15,7 @@ from schedmgr.errors import DatabaseUnavailable
 from schedmgr.settings import mask_url
 
 BUSY_TIMEOUT = 5.0  # seconds that a writer waits for another
+BUSY_PAUSE = 0.01
 UNUSABLE = tuple(f"SQLITE_{why}" for why in ("CANTOPEN", "READONLY", "IOERR", "FULL", "PERM", "NOTADB", "CORRUPT"))
 
 
@@ -72,13 +73,26 @@ def _engine(url: str) -> Engine:
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     """No hidden BEGINs by the driver; durable and concurrent by the journal."""
     connection.isolation_level = None
+    _keep_journal(connection)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_TIMEOUT * 1000:.0f}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _keep_journal(connection: sqlite3.Connection) -> None:
+    """Once for each file.  Of two that open a new one at once one hears that it is locked: SQLite does not wait here."""
+    ends_at = clock.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or clock.monotonic() > ends_at:
+                raise
+            clock.sleep(BUSY_PAUSE)
 
 
 def _begin(connection: Connection) -> None:

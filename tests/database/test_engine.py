@@ -2,8 +2,10 @@
 
 import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
+from threading import Timer
 
 import pytest
+from kinds import ON_SQLITE
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -109,9 +111,9 @@ def test_an_instant_comes_back_aware_in_utc_with_its_microseconds(database):
     with database.write() as session:
         session.execute(insert(Setting).values(setting("a", in_kolkata)))
         stored = session.scalar(select(Setting.changed_at))
-        raw = session.scalar(text("SELECT changed_at FROM setting"))
+        as_text = session.scalar(text("SELECT CAST(changed_at AS CHAR) FROM setting"))
     assert (stored, stored.tzinfo) == (NOON, UTC)
-    assert raw == "2026-03-02 12:00:00.123456"
+    assert as_text == "2026-03-02 12:00:00.123456"
 
 
 def test_an_instant_without_a_zone_is_refused(database):
@@ -132,12 +134,24 @@ def test_instants_compare_as_their_texts_do(database):
 # No answer
 
 
+def test_who_opens_a_new_file_while_another_makes_it_waits_for_him(tmp_path):
+    other = sqlite3.connect(tmp_path / "new.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    Timer(0.3, other.execute, ("COMMIT",)).start()
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    with database.write() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    database.close()
+    other.close()
+
+
 def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/no/such/folder/s.db")
     with pytest.raises(DatabaseUnavailable, match=r"s\.db cannot be used: .*\. Check the path and its disk\."):
         database.read().__enter__()
 
 
+@ON_SQLITE
 def test_another_writer_that_does_not_end_is_said_to_hold_the_file(database, database_file, monkeypatch):
     monkeypatch.setattr("schedmgr.database.sqlite.BUSY_TIMEOUT", 0.1)
     impatient = Database(database.url)
@@ -149,8 +163,8 @@ def test_another_writer_that_does_not_end_is_said_to_hold_the_file(database, dat
     impatient.close()
 
 
-def test_a_writer_does_not_keep_readers_from_reading(database, database_file):
-    other = sqlite3.connect(database_file, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    assert keys(database) == []
-    other.close()
+def test_a_writer_does_not_keep_readers_from_reading(database, open_database):
+    with database.write() as session:
+        session.execute(insert(Setting).values(setting("a")))
+        assert keys(open_database()) == []
+    assert keys(database) == ["a"]
