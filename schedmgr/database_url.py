@@ -1,7 +1,7 @@
 """What DATABASE_URL may hold: a SQLite file, or one or more MySQL or MariaDB servers that are tried in turn."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 PORT = 3306
@@ -43,7 +43,7 @@ class Servers:
 
     hosts: tuple[Host, ...]
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
     options: dict[str, str]
 
@@ -97,5 +97,7 @@ def _servers(url: str) -> Servers:
 def _host(text: str) -> Host:
     found = _HOST.fullmatch(text)
     if found is None or not 0 < int(found["port"] or PORT) < 65_536:
-        raise DatabaseURLError(f"{text!r} is no host. Write HOST or HOST:PORT, and a comma between several.")
+        # What stands for a port and is no number may be a password whose host was forgotten.
+        shown = text if found is not None else text.partition(":")[0]
+        raise DatabaseURLError(f"{shown!r} is no host. Write HOST or HOST:PORT, and a comma between several.")
     return Host(found["name"].strip("[]"), int(found["port"] or PORT))

@@ -144,8 +144,10 @@ def masked(settings: Settings) -> dict[str, str]:
 
 
 def mask_url(url: str) -> str:
-    """The URL without its password, also where that holds characters which would have to be escaped."""
-    return re.sub(r"^([\w+.-]+://[^:/@]*:).*@", r"\1****@", url, flags=re.DOTALL)
+    """The URL without its password, also where that holds characters which would have to be escaped, or where the host
+    behind it was forgotten."""
+    covered = re.sub(r"^([\w+.-]+://[^:/@]*:).*@", r"\1****@", url, flags=re.DOTALL)
+    return re.sub(r"^([\w+.-]+://[^:/@,\[\]]*:)(?!\d+([,/?]|$)|\*{4}@)[^/]*", r"\1****", covered)
 
 
 def _covered(secret: str | None) -> str:

@@ -114,6 +114,34 @@ def test_a_database_that_is_not_supported_is_named_without_its_password(load):
     assert "postgresql://ann:****@db/app" in problem
 
 
+def test_a_server_is_taken_as_it_is_written(load):
+    url = "mysql://ann:se@cret@a:3306,b:3306/app?ssl=true"
+    assert load(DATABASE_URL=url).database_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        (
+            "mysql://ann:secret@db",
+            "DATABASE_URL: 'mysql://ann:****@db' is not allowed. Allowed is mysql://USER:PASSWORD@HOST:3306/DATABASE",
+        ),
+        (
+            "mysql://ann:secret/app",
+            "DATABASE_URL: 'mysql://ann:****/app' is not allowed. 'ann' is no host. Write HOST or HOST:PORT",
+        ),
+        (
+            "mysql://ann:secret@db/app?timeout=5",
+            "DATABASE_URL: 'mysql://ann:****@db/app?timeout=5' is not allowed. The option 'timeout' is not known.",
+        ),
+    ],
+)
+def test_a_server_that_is_not_named_rightly_is_one_sentence_without_its_password(load, url, sentence):
+    (problem,) = problems(load, DATABASE_URL=url)
+    assert problem.startswith(sentence)
+    assert "secret" not in problem
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"])
 def test_a_database_that_several_processes_cannot_share_is_refused(load, url):
     (problem,) = problems(load, DATABASE_URL=url)
@@ -150,6 +178,13 @@ def test_what_is_in_force_is_shown_with_every_variable_and_without_a_secret(load
         ("mysql://ann:se@cret@a:3306,b:3306/app", "mysql://ann:****@a:3306,b:3306/app"),
         ("mysql://ann:se/cret@db/app", "mysql://ann:****@db/app"),
         ("mysql://ann:se#cret@db/app", "mysql://ann:****@db/app"),
+        ("mysql://ann:secret/app", "mysql://ann:****/app"),
+        ("mysql://ann:secret", "mysql://ann:****"),
+        ("mysql://ann:secret@/app", "mysql://ann:****@/app"),
+        ("mysql://db:3306/app", "mysql://db:3306/app"),
+        ("mysql://a:3306,b:3307/app", "mysql://a:3306,b:3307/app"),
+        ("mysql://[::1]:3306/app", "mysql://[::1]:3306/app"),
+        ("sqlite:////data/12:30.db", "sqlite:////data/12:30.db"),
     ],
 )
 def test_a_password_in_a_url_is_covered(url, shown):
@@ -158,5 +193,7 @@ def test_a_password_in_a_url_is_covered(url, shown):
 
 def test_an_environment_has_a_name_that_fits_the_tables(load):
     assert load(APP_ENV="x" * 100).environment == "x" * 100
-    with pytest.raises(SettingsError, match=r"^APP_ENV: 'x+' is not allowed\. Allowed is a name of up to 100 characters"):
+    with pytest.raises(
+        SettingsError, match=r"^APP_ENV: 'x+' is not allowed\. Allowed is a name of up to 100 characters"
+    ):
         load(APP_ENV="x" * 101)

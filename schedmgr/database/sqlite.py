@@ -83,7 +83,7 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _keep_journal(connection: sqlite3.Connection) -> None:
-    """Once for each file.  Of two that open a new one at once one hears that it is locked: SQLite does not wait here."""
+    """Once for each file.  Of two that open a new one at once one is refused: SQLite does not wait here."""
     ends_at = clock.monotonic() + BUSY_TIMEOUT
     while True:
         try:
