@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schedmgr import __version__
 from schedmgr.cli import logs
-from schedmgr.cli.opening import opened
+from schedmgr.cli.opening import connected
 from schedmgr.cli.signals import on_stop
 from schedmgr.cli.worker_process import pool_options
 from schedmgr.daemon.loop import Daemon, DaemonOptions
@@ -20,7 +20,7 @@ def run(settings: Settings) -> None:
     Raises DatabaseNotReady on an unmigrated or newer database.
     """
     logs.set_up(settings)
-    with opened(settings) as database:
+    with connected(settings) as database:
         daemon = Daemon(database, _daemon_options(settings))
         pool = Pool(
             database, pool_options(settings), process_id=lambda: daemon.process_id, environ=variables_in_force()

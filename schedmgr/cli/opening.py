@@ -1,20 +1,25 @@
 """The database as a command opens it, and who asks."""
 
 import getpass
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schedmgr import database_url
+from schedmgr import clock, database_url
 from schedmgr.core.audit import Requester
+from schedmgr.core.outage import Outage
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
 from schedmgr.database_url import SQLiteFile
-from schedmgr.errors import DatabaseNotReady
+from schedmgr.errors import DatabaseNotReady, DatabaseUnavailable
 from schedmgr.settings import Settings
 
+log = logging.getLogger(__name__)
+
+BETWEEN_LOOKS = 1.0  # seconds
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -24,14 +29,37 @@ def opened(settings: Settings | None = None) -> Iterator[Database]:
 
     Raises DatabaseNotReady if it is not, and DatabaseUnavailable if it does not answer.
     """
-    settings = settings or Settings.load()
+    with connected(settings or Settings.load()) as database:
+        migrate.require_current(database)
+        yield database
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Database]:
+    """The database of the settings, whether or not it answers yet.
+
+    Raises DatabaseNotReady for a SQLite file that does not exist.
+    """
     require_file(settings)
     database = Database.of(settings)
     try:
-        migrate.require_current(database)
         yield database
     finally:
         database.close()
+
+
+def wait_until_ready(database: Database, who: str) -> None:
+    """Wait for a database that does not answer yet.  Raises DatabaseNotReady if it is at another revision."""
+    outage = Outage(log, who, clock.monotonic)
+    while True:
+        try:
+            migrate.require_current(database)
+        except DatabaseUnavailable as error:
+            outage.goes_on(error)
+            clock.sleep(BETWEEN_LOOKS)
+        else:
+            outage.is_over()
+            return
 
 
 def require_file(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""`schedmgr schedules`: list, show, history, enable, disable, run, next."""
+"""`schedmgr schedules`: list, show, history, enable, disable, run, next, why."""
 
 from datetime import datetime
 
@@ -6,6 +6,7 @@ import click
 
 from schedmgr.cli.options import Number, Section, as_json, limit
 from schedmgr.cli.printing import cut, instant, one_more, print_columns, print_facts, print_json
+from schedmgr.cli.why import why
 
 schedule_id = click.argument("schedule_id", metavar="ID")
 
@@ -200,6 +201,9 @@ def next_of_schedule(schedule_id: str, count: int, as_json: bool) -> None:
     except CronError as error:
         raise SchedmgrError(f"Schedule {schedule_id}: {error}") from error
     print_runs(runs, timetable.timezone, as_json)
+
+
+schedules.add_command(why)
 
 
 def _target(row: "dict[str, str]") -> str:

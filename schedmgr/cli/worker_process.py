@@ -4,7 +4,7 @@ import threading
 
 from schedmgr import __version__
 from schedmgr.cli import logs
-from schedmgr.cli.opening import opened
+from schedmgr.cli.opening import connected
 from schedmgr.cli.signals import on_stop
 from schedmgr.errors import SettingsError
 from schedmgr.settings import Settings, variables_in_force
@@ -22,7 +22,7 @@ def run(settings: Settings) -> None:
             ["SCHEDMGR_WORKER_CONCURRENCY: '0' is not allowed for a worker, which would run nothing. Set 1 or more."]
         )
     logs.set_up(settings)
-    with opened(settings) as database:
+    with connected(settings) as database:
         station = Station(database, _station_options(settings))
         pool = Pool(
             database, pool_options(settings), process_id=lambda: station.process_id, environ=variables_in_force()

@@ -23,6 +23,7 @@ from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.held import Held
 from schedmgr.daemon.pruning import Pruning
 from schedmgr.daemon.watch import DefinitionsWatch, News
+from schedmgr.database import migrate
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable, Refused
 from schedmgr.vocabulary import ProcessRole
@@ -77,11 +78,14 @@ class Daemon:
     def begin(self, on_enqueued: Callable[[], None], stop: threading.Event) -> bool:
         """Register this process, as soon as the database takes it.  False: `stop` was set before that.
 
+        Raises DatabaseNotReady if the database is at another revision.
+
         `on_enqueued` is called whenever job runs were put on the queue.
         """
         self._on_enqueued = on_enqueued
         while not stop.is_set():
             try:
+                migrate.require_current(self._database)
                 self._begin_life()
             except DatabaseUnavailable as error:
                 self._outage.goes_on(error)

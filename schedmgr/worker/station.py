@@ -9,6 +9,7 @@ from schedmgr.core import processes
 from schedmgr.core.leases import LeaseWatch, LostRun
 from schedmgr.core.outage import Outage
 from schedmgr.core.processes import BEAT_EVERY, Registered, Silent
+from schedmgr.database import migrate
 from schedmgr.database.engine import Database, Session
 from schedmgr.errors import DatabaseUnavailable
 from schedmgr.vocabulary import ProcessRole
@@ -46,10 +47,14 @@ class Station:
         return self._living().id
 
     def begin(self, stop: threading.Event) -> bool:
-        """Register this process, as soon as the database takes it.  False: `stop` was set before that."""
+        """Register this process, as soon as the database takes it.  False: `stop` was set before that.
+
+        Raises DatabaseNotReady if the database is at another revision.
+        """
         outage = Outage(log, "worker", clock.monotonic)
         while not stop.is_set():
             try:
+                migrate.require_current(self._database)
                 self._begin_life()
             except DatabaseUnavailable as error:
                 outage.goes_on(error)

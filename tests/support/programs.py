@@ -121,12 +121,13 @@ class Site:
             worker.wait_for_log("worker started")
         return worker
 
-    def start_web(self) -> Program:
-        """Start one on a free port, and wait until it listens; `address` is where."""
+    def start_web(self, *, ready: bool = True, **variables: str) -> Program:
+        """Start one on a free port; unless told otherwise, wait until it listens; `address` is where."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        web = self._start("web", self.folder, {"PORT": str(port)})
-        web.wait_for_log(f"web started address=127.0.0.1 port={port}")
+        web = self._start("web", self.folder, {"PORT": str(port)} | variables)
+        if ready:
+            web.wait_for_log(f"web started address=127.0.0.1 port={port}")
         web.address = f"http://127.0.0.1:{port}"
         return web
 
