@@ -78,6 +78,30 @@ def test_a_daemon_whose_node_is_cut_off_goes_on_at_another(operation: Operation,
     assert_each_was_fired_and_run_once(operation, minute(0), minute(2))
 
 
+def test_a_daemon_whose_node_loses_the_other_nodes_goes_on_at_one_of_them(
+    operation: Operation, measured: Callable[[str], None]
+):
+    daemon = operation.start_daemon(0)
+    alone = operation.cluster.nodes[0]
+    operation.go_to_just_before(minute(0))
+    operation.wait_until_fired(minute(0))
+
+    operation.go_to_just_before(minute(1))
+    wait_until(lambda: operation.clock.now >= minute(1), "the minute begins")
+    alone.isolate()
+    late = operation.wait_until_fired(minute(1))
+    measured(f"the daemon's node alone from the minute on: the last of 100 firings {late:.1f} s after they were due")
+    operation.go_to_just_before(minute(2))
+    operation.wait_until_fired(minute(2))
+    assert not alone.answers()
+
+    alone.end_isolation()
+    operation.cluster.wait_synced()
+    operation.wait_until_run()
+    assert_each_was_fired_and_run_once(operation, minute(0), minute(2))
+    assert daemon.log.count(WAITS) <= 1
+
+
 def test_without_a_majority_of_nodes_daemons_wait_and_say_so_and_go_on_when_it_is_back(
     operation: Operation, measured: Callable[[str], None]
 ):

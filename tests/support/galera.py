@@ -66,6 +66,14 @@ class Node(Server):
         self.group_port, self._state_port, self._missed_port = Port(), Port(), Port()
         self.peers: Sequence[Node] = ()
 
+    def isolate(self) -> None:
+        """Cut it off from the other nodes, but not from its clients."""
+        self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
+
+    def end_isolation(self) -> None:
+        """Let it find the others again."""
+        self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
+
     def take_over(self, data: Path) -> None:
         """Begin with a copy of these files."""
         (self.folder / "tmp").mkdir(parents=True)
