@@ -2,10 +2,19 @@
 
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+
+KEPT_OPEN = 16  # connections for reading, and as many for writing
+MOST_AT_ONCE = 48
+POOL_WAIT = 5.0  # seconds that a transaction waits for one of them
+
+
+def pool() -> dict[str, Any]:
+    """How many connections an engine keeps, and how long it lets a transaction wait for one."""
+    return {"pool_size": KEPT_OPEN, "max_overflow": MOST_AT_ONCE - KEPT_OPEN, "pool_timeout": POOL_WAIT}
 
 
 class Backend(Protocol):

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from schedmgr import clock, database_url
-from schedmgr.database.backend import Backend
+from schedmgr.database.backend import MOST_AT_ONCE, Backend
 from schedmgr.database.failures import ConnectionLost, TransactionLost
 from schedmgr.database_url import SQLiteFile
 from schedmgr.errors import DatabaseUnavailable
@@ -172,6 +173,11 @@ class Database:
                 yield Session(connection, self)
         except DBAPIError as error:
             raise self._backend.explained(error) from error
+        except NoFreeConnection as error:
+            raise DatabaseUnavailable(
+                f"All {MOST_AT_ONCE} connections of this process to the database are in use: it answers too slowly, or "
+                "more is asked of it at once than it can do."
+            ) from error
 
     def _clock_offset(self) -> float:
         if self._test_clock is None:

@@ -22,6 +22,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from schedmgr import clock
+from schedmgr.database import backend
 from schedmgr.database.failures import ConnectionLost, TransactionLost
 from schedmgr.database_url import Host, Servers
 from schedmgr.errors import DatabaseUnavailable
@@ -144,8 +145,7 @@ class MySQL:
             creator=lambda: self._connect(characteristics, answer_timeout),
             pool_pre_ping=True,
             pool_reset_on_return=None,  # each transaction has ended by then
-            pool_size=16,
-            max_overflow=32,
+            **backend.pool(),
         )
         event.listen(engine, "connect", _compare_exactly)
         event.listen(engine, "handle_error", self._on_error, retval=True)

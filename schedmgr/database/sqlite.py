@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from schedmgr import clock
+from schedmgr.database import backend
 from schedmgr.database.failures import TransactionLost
 from schedmgr.errors import DatabaseUnavailable
 from schedmgr.settings import mask_url
@@ -63,7 +64,7 @@ class SQLite:
 
 def _engine(url: str) -> Engine:
     engine = create_engine(
-        make_url(url), connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}, pool_size=16, max_overflow=32
+        make_url(url), connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False}, **backend.pool()
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)

@@ -1,6 +1,7 @@
 """Transactions, the database's clock, and what is said when there is no answer."""
 
 import sqlite3
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from threading import Timer
 
@@ -168,3 +169,15 @@ def test_a_writer_does_not_keep_readers_from_reading(database, open_database):
         session.execute(insert(Setting).values(setting("a")))
         assert keys(open_database()) == []
     assert keys(database) == ["a"]
+
+
+def test_more_transactions_at_once_than_a_process_may_have_is_one_sentence(open_database, monkeypatch):
+    monkeypatch.setattr("schedmgr.database.backend.POOL_WAIT", 0.1)
+    database = open_database()
+    with (
+        ExitStack() as held,
+        pytest.raises(DatabaseUnavailable, match=r"^All \d+ connections of this process"),
+    ):
+        for _ in range(100):
+            held.enter_context(database.read())
+    assert keys(database) == []

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import pymysql
@@ -216,6 +216,40 @@ def test_a_commit_that_a_backup_holds_up_is_undone_and_done_again(database, back
     threading.Timer(1.5, backup.cursor().execute, ("UNLOCK TABLES",)).start()
     database.transact(tries)
     assert list(changed_by(database)) == ["try-2"]
+
+
+def test_a_commit_that_somebody_killed_while_it_was_held_up_is_done_again(server, database, backup, in_threads):
+    def hold_up_and_kill(session: Session) -> None:
+        id = own_id(session)
+        session.execute(text("SET SESSION lock_wait_timeout = 20"))
+        backup.cursor().execute("FLUSH TABLES WITH READ LOCK")
+        in_threads(lambda: [kill_when_committing(server, id), backup.cursor().execute("UNLOCK TABLES")])
+
+    tries = Tries(
+        lambda session: session.execute(insert(Setting).values(row(f"try-{tries.times}"))), at_first=hold_up_and_kill
+    )
+    database.transact(tries)
+    assert list(changed_by(database)) == ["try-2"]
+
+
+def kill_when_committing(server: Server, id: int) -> None:
+    committing = "SELECT 1 FROM information_schema.processlist WHERE id = %s AND info = 'COMMIT'"
+    wait_until(lambda: bool(server.query(committing, id)), "it waits with its COMMIT")
+    server.query("KILL QUERY %s", id)
+
+
+# More at once than there is room for
+
+
+def test_more_sessions_than_the_server_takes_is_one_sentence(server, database):
+    server.query("SET GLOBAL max_connections = 10")
+    with ExitStack() as held:
+        is_said = pytest.raises(DatabaseUnavailable, match=r"takes no more connections .* Raise its max_connections\.$")
+        with is_said:
+            for _ in range(12):
+                held.enter_context(database.read())
+    server.query("SET GLOBAL max_connections = 151")
+    assert changed_by(database) == {}
 
 
 # Connections cut
