@@ -3,7 +3,9 @@
 The connection is cut before the COMMIT reaches the server, after it, or long before.
 """
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -14,16 +16,18 @@ from sqlalchemy import insert, select
 from wire import Fate, Wire
 
 from schedmgr.core import actions, locking
-from schedmgr.core.definitions import Schedule
+from schedmgr.core.definitions import Job, Schedule
 from schedmgr.daemon import tick
 from schedmgr.database.engine import Database, Session
 from schedmgr.database.models import AuditEvent, JobRunAttempt, Pause, Setting
 from schedmgr.errors import DatabaseUnavailable, Refused
 from schedmgr.vocabulary import RunStatus
+from schedmgr.worker.pool import Pool, PoolOptions
 
 pytestmark = ON_MARIADB
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+PATIENCE = 30.0  # seconds
 A_MINUTE = timedelta(minutes=1)
 FEEDS = Schedule("feeds", cron="*/5 * * * *", execution_mode="ALL_JOBS")
 
@@ -170,6 +174,48 @@ def test_a_claim_of_which_it_is_not_known_whether_it_was_kept_is_given_back(
     assert [(run.status, run.lease_token) for run in installation.runs()] == [(RunStatus.QUEUED, None)]
     with over_the_wire.read() as session:
         assert session.execute(select(JobRunAttempt.run_id)).all() == []
+
+
+@pytest.mark.parametrize("fate", [Fate.CARRIED_OUT, Fate.LOST, Fate.LATE])
+def test_a_worker_whose_claim_was_in_doubt_runs_each_run_once(installation, over_the_wire, wire, tmp_path, fate):
+    """Here with its own process for jobs: none is lost, none waits for a lease to lapse, none runs twice."""
+    echo = Job("echo", command=f"echo $SCHEDMGR_RUN_ID >> {tmp_path}/ran")
+    installation.sync(Schedule("echoes", cron="@daily", execution_mode="ALL_JOBS"), jobs=[echo])
+    enqueued = [id for _ in range(6) for id in installation.run_now("echoes").job_run_ids]
+    wire.next_commits(fate)
+    threading.Timer(0.5, wire.lets_late_ones_go.set).start()
+    pool = Pool(over_the_wire, PoolOptions(4, 60, 30), process_id=lambda: "w1", environ=os.environ)
+    pool.start()
+    wait_until(lambda: all(run.status.is_over for run in installation.runs()), "all have ended")
+    pool.stop()
+    assert {(run.status, run.attempt) for run in installation.runs()} == {(RunStatus.SUCCEEDED, 1)}
+    assert sorted(map(int, (tmp_path / "ran").read_text().split())) == enqueued
+    assert wire.cuts == 1
+
+
+def test_a_worker_whose_claim_stayed_in_doubt_gives_back_what_it_did_not_start(
+    installation, over_the_wire, wire, monkeypatch, caplog
+):
+    monkeypatch.setattr("schedmgr.database.engine.READ_BACK_WITHIN", 0.0)
+    monkeypatch.setattr("schedmgr.database.mysql.LOCK_TIMEOUT", 1)
+    installation.sync(Schedule("s", cron="@daily", execution_mode="ALL_JOBS"))
+    installation.run_now("s")
+    wire.next_commits(Fate.LATE)
+    pool = Pool(over_the_wire, PoolOptions(4, 60, 30), process_id=lambda: "w1", environ=os.environ)
+    pool.start()
+    wait_until(lambda: "Whether the last change was kept cannot be said" in caplog.text, "the claim stays in doubt")
+    wire.lets_late_ones_go.set()
+    wait_until(lambda: all(run.status.is_over for run in installation.runs()), "all have ended")
+    pool.stop()
+    assert "job runs given back unstarted, since their claim was in doubt count=1" in caplog.text
+    assert [(run.status, run.attempt) for run in installation.runs()] == [(RunStatus.SUCCEEDED, 1)]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, f"not in time: {what}"
+        threading.Event().wait(0.02)
 
 
 # What people do
