@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Select, String, case, cast, func, or_, select, update
 
-from schedmgr.core import cron, enqueue, locking, phrases, policies, processes
+from schedmgr.core import cron, enqueue, locking, phrases, policies, processes, retention
 from schedmgr.core.cron import CronError
 from schedmgr.core.enqueue import Firing, JobToRun, Selection
 from schedmgr.core.locking import Move
@@ -130,7 +130,8 @@ def _account_of(session: Session, schedule_id: str) -> datetime | None:
         ScheduleFiring.schedule_id == schedule_id
     )
     of_periods = select(func.max(SchedulePeriod.from_at)).where(SchedulePeriod.schedule_id == schedule_id)
-    found = (*session.execute(of_firings).one(), session.scalar(of_periods))
+    # What pruning has removed was decided: were it forgotten here, a schedule that is seldom due would fire it again.
+    found = (*session.execute(of_firings).one(), session.scalar(of_periods), retention.pruned_until(session))
     return max((instant for instant in found if instant is not None), default=None)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schedmgr.core import locking
+from schedmgr.core import locking, retention
 from schedmgr.core.definitions import Schedule
 from schedmgr.vocabulary import Decision
 
@@ -202,3 +202,15 @@ def test_an_account_that_cannot_be_read_before_any_firing_begins_with_the_period
     corrupt(running, value, "accounted_until")
     running.repair()
     assert running.schedule("feeds").accounted_until == running.periods("feeds")[0].from_at
+
+
+@UNREADABLE
+def test_an_account_that_cannot_be_read_does_not_forget_what_was_pruned(running, database, clock, value):
+    clock.set_to(at(12, 5, 1))
+    running.tick()
+    running.sql("UPDATE job_run SET status = 'SUCCEEDED', finished_at = started_at")
+    clock.set_to(at(12, 9))
+    retention.prune(database, at(12, 6), running.person)
+    corrupt(running, value, "accounted_until")
+    running.repair()
+    assert running.schedule("feeds").accounted_until == at(12, 6)
