@@ -160,8 +160,19 @@ class SteppedBack:
 
 
 def stepped_back(session: Session) -> SteppedBack:
-    """Found by rows that are numbered later and say an earlier time.  Reads the whole history, so ask when in doubt."""
-    return SteppedBack(_in_order_of_ids(session))
+    """Found by rows that are numbered later and say an earlier time, and by processes that began anew for it.
+
+    Reads the whole history, so ask when in doubt.
+    """
+    return SteppedBack([*_in_order_of_ids(session), *_between_lives(session)])
+
+
+def _between_lives(session: Session) -> Iterator[Span]:
+    """A process whose clock was set back ends its life before its own last beat."""
+    lives = select(Process.stopped_at, Process.beat_at).where(Process.stopped_at < Process.beat_at)
+    for stopped_at, beat_at in session.execute(lives):
+        if stopped_at is not None and beat_at is not None:
+            yield Span(stopped_at, beat_at)
 
 
 def _in_order_of_ids(session: Session) -> Iterator[Span]:

@@ -88,16 +88,17 @@ class Report:
         return f"Begins after {phrases.iso(self.since)}, as asked."
 
     def _left_open(self) -> list[str]:
-        texts = (
-            (self.pending, "pending: due just now, and not decided yet."),
-            (self.other_tzdata, "not checkable: decided under other time zone data, which may have said otherwise."),
-            (
-                self.other_terms,
-                "reasons not checkable: decided before the definition, and so maybe the grace, changed.",
-            ),
-            (self.stepped_back, "reasons not checkable: the database's clock went back over them."),
+        reasons = (
+            (self.other_terms, "decided before the definition, and so maybe the grace, changed"),
+            (self.stepped_back, "the database's clock went back over what was decided"),
         )
-        return [f"{count:,} {text}" for count, text in texts if count]
+        told = [f"{phrases.counted(count, 'reason')} not checkable: {why}." for count, why in reasons if count]
+        if self.other_tzdata:
+            why = "decided under other time zone data, which may have said otherwise"
+            told.insert(0, f"{phrases.counted(self.other_tzdata, 'occurrence')} not checkable: {why}.")
+        if self.pending:
+            told.insert(0, f"{self.pending:,} pending: due just now, and not decided yet.")
+        return told
 
     def as_data(self) -> dict[str, Any]:
         """For JSON."""

@@ -203,10 +203,23 @@ class FiringRows:
 
 def firing_around(session: Session, schedule_id: str, instant: datetime) -> Firing | None:
     """The newest firing by the clock that begins at that instant or before."""
-    query = _firings(ScheduleFiring.schedule_id == schedule_id, ScheduleFiring.scheduled_for <= instant)
-    newest = query.order_by(None).order_by(ScheduleFiring.scheduled_for.desc()).limit(1)
-    row = session.execute(newest).first()
-    return None if row is None or row.decided_at is None else Firing(*row[:-1])
+    before = _firings(ScheduleFiring.schedule_id == schedule_id, ScheduleFiring.scheduled_for <= instant)
+    return _first(session, before.order_by(None).order_by(ScheduleFiring.scheduled_for.desc()))
+
+
+def firing_after(session: Session, schedule_id: str, instant: datetime) -> Firing | None:
+    """The oldest firing by the clock that begins later."""
+    return _first(session, _firings(ScheduleFiring.schedule_id == schedule_id, ScheduleFiring.scheduled_for > instant))
+
+
+def detail(session: Session, firing_id: int) -> str | None:
+    """The sentence that was written with a firing."""
+    return session.scalar(select(ScheduleFiring.detail).where(ScheduleFiring.id == firing_id))
+
+
+def _first(session: Session, query: Query) -> Firing | None:
+    row = session.execute(query.limit(1)).first()
+    return None if row is None or row.scheduled_for is None or row.decided_at is None else Firing(*row[:-1])
 
 
 def _firings(*conditions: ColumnElement[bool]) -> Query:

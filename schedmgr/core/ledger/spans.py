@@ -13,7 +13,17 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 def just_before(instant: datetime) -> datetime:
     """The last moment before an instant."""
-    return max(instant, NEVER + MOMENT) - MOMENT
+    return earlier(instant, MOMENT)
+
+
+def earlier(instant: datetime, span: timedelta) -> datetime:
+    """So long before an instant, or the first one that there is."""
+    return max(instant, NEVER + span) - span
+
+
+def later(instant: datetime, span: timedelta) -> datetime:
+    """So long after an instant, or the last one that there is."""
+    return min(instant, FOREVER - span) + span
 
 
 class Span(NamedTuple):
