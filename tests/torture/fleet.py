@@ -30,12 +30,12 @@ JOBS: tuple[dict[str, Any], ...] = (
     {"name": "plain", "group": "plain", "takes": (0.1,), "description": "as it was written first"},
     {"name": "steady", "group": "slow", "takes": (1.5,), "on_lost": "retry"},
     {"name": "long", "group": "slow", "takes": (4.0,), "on_lost": "retry", "retries": 1, "retry_delay": 1},
-    {"name": "marathon", "group": "slow", "takes": (8.0,), "on_lost": "retry", "retry_delay": 1},
+    {"name": "marathon", "group": "slow", "takes": (10.0,), "on_lost": "retry", "retry_delay": 1},
     {"name": "once-only", "group": "slow", "takes": (2.0,), "on_lost": "fail"},
     {"name": "flaky", "group": "odd", "takes": (0.1, "fail=1"), "retries": 2, "retry_delay": 1},
     {"name": "doomed", "group": "odd", "takes": (0.05, "fail=99", "code=3"), "retries": 1, "retry_delay": 2},
     {"name": "sluggish", "group": "odd", "takes": (9.0,), "timeout": 1, "retry_delay": 1},
-    {"name": "brood", "group": "odd", "takes": (0.3, "brood=20")},
+    {"name": "brood", "group": "odd", "takes": (1.5, "brood=20"), "on_lost": "retry", "retry_delay": 1},
     {"name": "stubborn", "group": "odd", "takes": (1.0, "stubborn"), "on_lost": "retry"},
     {"name": "first", "group": "chain", "takes": (0.1,), "on_lost": "retry"},
     {"name": "second", "group": "chain", "takes": (0.1,), "after": ["first"], "on_lost": "retry"},
@@ -59,6 +59,11 @@ class Entry:
     id: str
     cron: str
     how: dict[str, Any]
+
+    @property
+    def has_window(self) -> bool:
+        """Whether it is due between two instants only."""
+        return bool({"starts_at", "ends_at"} & set(self.how))
 
     def text(self) -> str:
         """As the file has it."""
@@ -93,7 +98,9 @@ class Fleet:
         """Another expression for one schedule.  Says which."""
         with self.lock:
             entry = self.entries[self._pick(draw)]
-            changed = replace(entry, cron=_cron(draw, OFTEN + SELDOM))
+            # One that has a window must still be due in it.
+            crons = OFTEN if entry.has_window else OFTEN + SELDOM
+            changed = replace(entry, cron=_cron(draw, crons))
             self.entries[entry.id] = changed
             self._write()
         return f"{entry.id}: {entry.cron} -> {changed.cron}"
@@ -187,10 +194,10 @@ def _entry(draw: random.Random, id: str, crons: tuple[str, ...], start: datetime
     how["grace"] = draw.choice((0, 5, 30, 60, 60, 120, 600))
     how["jitter"] = draw.choice((0, 0, 0, 0, 5))
     quoted = {name: repr(value) for name, value in how.items()}
-    if start is not None and draw.random() < 0.06:
+    if start is not None and crons is OFTEN and draw.random() < 0.12:
         quoted["starts_at"] = _instant(start + timedelta(minutes=draw.randint(1, 10)))
-    if start is not None and draw.random() < 0.06:
-        quoted["ends_at"] = _instant(start + timedelta(minutes=draw.randint(11, 40)))
+    if start is not None and crons is OFTEN and draw.random() < 0.12:
+        quoted["ends_at"] = _instant(start + timedelta(minutes=draw.randint(20, 60)))
     return Entry(id, _cron(draw, crons), quoted)
 
 

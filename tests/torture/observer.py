@@ -43,7 +43,8 @@ class Observer:
 
     def stop(self) -> None:
         self._over.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def is_caught_up(self) -> bool:
         """Whether nothing due each minute is undecided."""

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from torture.journal import Journal, boot_seconds
-from torture.places import Site
+from torture.places import Process, Site
 from torture.store import AWAY, Mariadb, Sqlite, until_done
 from torture.visitor import Visitor
 
@@ -112,8 +112,22 @@ class Storm:
     def hold(self, draw: random.Random, least: float, most: float) -> None:
         """Let a fault last: mostly short, sometimes as long as it may."""
         most = min(most, self.longest)
-        seconds = draw.uniform(least, most) if draw.random() < 0.3 else draw.uniform(least, min(4.0, most))
+        seconds = draw.uniform(least, most) if draw.random() < 0.4 else draw.uniform(least, min(4.0, most))
         self.over.wait(seconds)
+
+    def aim(self, process: Process, draw: random.Random) -> None:
+        """Mostly wait until the process is running a job: then what befalls it befalls the job, too."""
+        limit = time.monotonic() + 5.0
+        if draw.random() < 0.3 or process.popen is None:
+            return
+        while time.monotonic() < limit and not self.over.wait(0.05):
+            with suppress(*AWAY):
+                if self.site.store.rows(
+                    "SELECT job_run.id FROM job_run JOIN process ON process.id = job_run.process_id "
+                    "WHERE job_run.status = 'RUNNING' AND process.pid = ?",
+                    process.popen.pid,
+                ):
+                    return
 
     def _carry_out(self, planned: Planned) -> None:
         draw = random.Random(f"{self.seed} {planned.number}")
@@ -151,6 +165,7 @@ def _killed(storm: Storm, draw: random.Random, role: str) -> None:
     with storm.site.hold(draw, storm.over, role) as process:
         if process is None:
             return
+        storm.aim(process, draw)
         with storm.journal.fault(f"kill -9 of a {role}", process.name):
             process.kill()
             storm.over.wait(delay)
@@ -201,6 +216,7 @@ def kill_guard(storm: Storm, draw: random.Random) -> None:
     with storm.site.hold(draw, storm.over, "daemon", "worker") as process:
         if process is None:
             return
+        storm.aim(process, draw)
         for pid in storm.site.children_of(process):
             with suppress(OSError):
                 if b"guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -222,6 +238,7 @@ def _frozen(storm: Storm, draw: random.Random, role: str) -> None:
     with storm.site.hold(draw, storm.over, role) as process:
         if process is None:
             return
+        storm.aim(process, draw)
         with storm.journal.fault(f"freeze of a {role}", process.name):
             process.signal(signal.SIGSTOP)
             storm.hold(draw, 0.5, 45.0)
