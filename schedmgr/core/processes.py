@@ -19,6 +19,9 @@ BEAT_EVERY = 10.0  # seconds
 SILENT_AFTER = timedelta(seconds=60)
 """Without a beat for longer a process is stale; when it returns it takes a new id, so that its gap stays on record."""
 
+STEPPED_BACK = timedelta(seconds=1)
+"""A clock that shows so much less than at the last beat was set back; that ends a life, too, and so stays on record."""
+
 
 class Silent(Exception):
     """The life of the process counts as ended: it has not beaten for too long, the database's clock stepped back, or
@@ -90,7 +93,7 @@ def beat_unbroken(session: Session, process: Registered) -> None:
     """The same for a process whose silences are evidence: a daemon.  Its last beat moves only forward.
 
     Raises Silent if this life has ended: after a silence of more than a minute, wherever in its loop the process was
-    frozen; after a clock that stepped back by as much; or if it was ended by `end_lives_that_missed`.  Nothing of the
+    frozen; after a clock that was set back; or if it was ended by `end_lives_that_missed`.  Nothing of the
     transaction may be kept then: it would hide the gap.
     """
     beaten = session.execute(
@@ -106,7 +109,7 @@ def beat_unbroken(session: Session, process: Registered) -> None:
 def is_living(now: datetime) -> ColumnElement[bool]:
     """The condition of a life that has not ended and beat lately.  A beat of the future is that of a clock which has
     stepped back since: it says nothing about now."""
-    return and_(Process.stopped_at.is_(None), Process.beat_at.between(now - SILENT_AFTER, now + SILENT_AFTER))
+    return and_(Process.stopped_at.is_(None), Process.beat_at.between(now - SILENT_AFTER, now + STEPPED_BACK))
 
 
 def end_lives_that_missed(session: Session, instant: datetime) -> None:

@@ -17,7 +17,7 @@ from schedmgr.core.leases import LeaseWatch
 from schedmgr.core.locking import DueLook
 from schedmgr.core.outage import Outage
 from schedmgr.core.problems import Place, Problem, file_problem
-from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, Registered, Silent
+from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, STEPPED_BACK, Registered, Silent
 from schedmgr.core.settlement import Settlement
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.held import Held
@@ -199,8 +199,8 @@ class Daemon:
 
     def _beat(self, now: datetime) -> None:
         """Beat every ten seconds, and at once after a silence or a step of the clock: that ends this life."""
-        is_silent = self._beat_at is not None and abs(now - self._beat_at) > SILENT_AFTER
-        if clock.monotonic() < self._beats_next and not is_silent:
+        has_ended = self._beat_at is not None and not -STEPPED_BACK <= now - self._beat_at <= SILENT_AFTER
+        if clock.monotonic() < self._beats_next and not has_ended:
             return
 
         def beat(session: Session) -> tuple[datetime, float]:

@@ -3,7 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kinds import ON_MARIADB
@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 
 from schedmgr.core import processes, settlement
 from schedmgr.core.definitions import Schedule
+from schedmgr.core.ledger.verify import verify
 from schedmgr.core.processes import Silent
 from schedmgr.daemon import tick
 from schedmgr.database.models import Process
@@ -176,16 +177,19 @@ def test_a_new_life_of_the_same_process_ends_the_one_before(daemon, clock, datab
 # A clock that steps back
 
 
-def test_a_small_step_back_does_not_move_the_last_beat(daemon, clock, beats, life):
+def test_a_step_back_of_less_than_a_second_does_not_move_the_last_beat(daemon, clock, beats, life):
+    beats(daemon)
     before = life(daemon).beat_at
-    clock.move(seconds=-40)
+    clock.set_to(before - timedelta(seconds=0.9))
     beats(daemon)
     assert life(daemon).beat_at == before
 
 
-def test_a_step_back_of_over_a_minute_begins_a_new_life(daemon, clock, beats, life):
+@pytest.mark.parametrize("back", [{"seconds": -5}, {"hours": -1}], ids=str)
+def test_a_longer_step_back_begins_a_new_life(daemon, clock, beats, life, back):
+    beats(daemon)
     before = life(daemon)
-    clock.move(hours=-1)
+    clock.move(**back)
     with pytest.raises(Silent):
         beats(daemon)
     assert life(daemon) == before
@@ -223,3 +227,18 @@ def test_another_daemons_presence_is_seen_across_a_step_back(daemon, installatio
         spans = processes.presences(session, at(11, 0))
     assert all(span.since <= span.until for span in spans)
     assert spans[-1].until >= at(13, 2)
+
+
+def test_a_pause_that_ends_before_what_it_has_kept_from_firing_is_no_contradiction(daemon, installation, clock):
+    """Its daemon notices that the clock was set back, and leaves on record from when to when."""
+    clock.set_to(at(11, 59, 55))
+    installation.pause()
+    clock.set_to(at(12, 0, 1))
+    installation.tick()
+    clock.set_to(at(11, 59, 58))
+    installation.resume()
+    installation.tick()
+    with installation.database.read() as session:
+        found = verify(session)
+    assert [row.reason for row in installation.firings("feeds")] == [Reason.MISSED_PAUSED]
+    assert (found.problems, found.stepped_back) == ([], 1)
