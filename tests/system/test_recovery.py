@@ -1,10 +1,13 @@
 """What kills, freezes, cuts and deploys leave behind: nothing is lost, nothing is doubled, and it is made up in time.
 
-Figures stand in each test's record as properties, and are printed.
+Figures stand in each test's record as properties, and are printed.  REPEATS=10 in the environment does what is done
+several times so often.
 """
 
+import os
 import signal
 import socket
+import statistics
 import sys
 import time
 import urllib.request
@@ -27,7 +30,7 @@ from schedmgr.vocabulary import Decision, Reason, RunStatus
 pytestmark = pytest.mark.timeout(240)
 
 BATCH = 500  # schedules that one transaction of a daemon claims at most
-DEPLOYS = 5
+REPEATS = int(os.environ.get("REPEATS", "3"))
 LEASE = 20  # seconds; longer than the server is away
 TENTH = timedelta(seconds=0.1)
 
@@ -58,7 +61,7 @@ def test_after_a_kill_and_a_restart_what_is_due_fires_within_two_seconds(ledger:
     ledger.define(20)
     daemon = ledger.start_daemon()
     took = []
-    for number in range(3):
+    for number in range(REPEATS):
         ledger.approach(minute(number))
         daemon.kill()
         ledger.daemons.clear()
@@ -68,9 +71,9 @@ def test_after_a_kill_and_a_restart_what_is_due_fires_within_two_seconds(ledger:
         ledger.wait_until_fired(minute(number))
         took.append(ledger.late(minute(number)) - (started_at - minute(number)).total_seconds())
         figure("from the start of the process to its first firing", took[-1])
-    assert ledger.covered() == ledger.due(minute(0), minute(2))
-    # The fastest: others may use this machine meanwhile.
-    assert min(took) < 2
+    assert ledger.covered() == ledger.due(minute(0), minute(REPEATS - 1))
+    # Half of them: others may use this machine meanwhile.
+    assert statistics.median(took) < 2
 
 
 @ON_EACH
@@ -79,17 +82,16 @@ def test_when_one_of_two_daemons_is_killed_at_work_nothing_is_late_by_more_than_
     ledger.start_daemon()
     ledger.start_daemon()
     late = []
-    for number in range(5):
+    for number in range(REPEATS):
         ledger.approach(minute(number))
         kill_at_work(ledger, minute(number))
         ledger.wait_until_fired(minute(number))
         late.append(ledger.late(minute(number)))
         figure("late after one of two was killed at work", late[-1])
         ledger.start_daemon()
-    assert ledger.covered() == ledger.due(minute(0), minute(4))
+    assert ledger.covered() == ledger.due(minute(0), minute(REPEATS - 1))
     assert {row.decision for row in ledger.firings()} == {Decision.ENQUEUED}
-    assert sorted(late)[-2] < 1  # others may use this machine meanwhile
-    assert max(late) < 2
+    assert max(late) < 1
 
 
 def kill_at_work(ledger: Ledger, instant: datetime) -> None:
@@ -216,7 +218,7 @@ def test_connections_that_are_cut_in_the_middle_of_decisions_lose_nothing(ledger
     ledger.define(200)
     ledger.start_daemon()
     ledger.start_daemon()
-    for number in range(4):
+    for number in range(REPEATS):
         ledger.approach(minute(number))
         with ledger.decisions_held_up():
             ledger.cut(ledger.wait_for_holder(more_than=100))
@@ -225,7 +227,7 @@ def test_connections_that_are_cut_in_the_middle_of_decisions_lose_nothing(ledger
                 ledger.cut(daemon)
         ledger.wait_until_fired(minute(number))
         figure("late after ten cuts", ledger.late(minute(number)))
-    assert ledger.covered() == ledger.due(minute(0), minute(3))
+    assert ledger.covered() == ledger.due(minute(0), minute(REPEATS - 1))
     assert {row.decision for row in ledger.firings()} == {Decision.ENQUEUED}
     assert all("Traceback" not in daemon.log for daemon in ledger.daemons)
 
@@ -323,7 +325,7 @@ def is_ready(web: Program) -> bool:
 def test_a_deploy_at_the_minute_neither_loses_nor_doubles_nor_delays_it(ledger: Ledger, figure):
     ledger.define(20)
     old = deployed(ledger, 0)
-    for number in range(DEPLOYS):
+    for number in range(REPEATS):
         ledger.approach(minute(number))
         ledger.wait_for(minute(number) - TENTH)
         old.send(signal.SIGTERM)
@@ -337,7 +339,7 @@ def test_a_deploy_at_the_minute_neither_loses_nor_doubles_nor_delays_it(ledger: 
         assert late < 1
         assert ledger.installation.schedule("s000").description == f"version {number + 1}"
         old = new
-    assert ledger.covered() == ledger.due(minute(0), minute(DEPLOYS - 1))
+    assert ledger.covered() == ledger.due(minute(0), minute(REPEATS - 1))
     assert {row.decision for row in ledger.firings()} == {Decision.ENQUEUED}
 
 
@@ -345,7 +347,7 @@ def test_a_deploy_at_the_minute_neither_loses_nor_doubles_nor_delays_it(ledger: 
 def test_a_deploy_whose_new_daemon_starts_before_the_old_one_ends_delays_nothing(ledger: Ledger, figure):
     ledger.define(20)
     old = deployed(ledger, 0)
-    for number in range(DEPLOYS):
+    for number in range(REPEATS):
         ledger.clock.set_to(minute(number) - 0.7 * MINUTE)
         new = deployed(ledger, number + 1)
         ledger.daemons = [old, new]
@@ -358,7 +360,7 @@ def test_a_deploy_whose_new_daemon_starts_before_the_old_one_ends_delays_nothing
         assert ledger.late(minute(number)) < 1
         assert ledger.installation.schedule("s000").description == f"version {number + 1}"
         old, ledger.daemons = new, [new]
-    assert ledger.covered() == ledger.due(minute(0), minute(DEPLOYS - 1))
+    assert ledger.covered() == ledger.due(minute(0), minute(REPEATS - 1))
     assert {row.decision for row in ledger.firings()} == {Decision.ENQUEUED}
 
 
