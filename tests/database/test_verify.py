@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schedmgr.core import retention
 from schedmgr.core.definitions import Schedule
 from schedmgr.core.ledger.verify import verify
 from schedmgr.database.engine import Database
@@ -56,6 +57,7 @@ STEPS = st.one_of(
     st.tuples(st.just("jobs end")),
     st.tuples(st.just("corrupt"), WRONG),
     st.tuples(st.just("repair")),
+    st.tuples(st.just("prune"), SPANS),
 )
 
 
@@ -101,6 +103,8 @@ def take(installation, step) -> None:
             )
         case ("corrupt", value):
             installation.sql("UPDATE job_schedule SET next_run_at = :value WHERE enabled", value=value)
+        case ("prune", seconds):
+            retention.prune(installation.database, installation.later(-seconds), installation.person)
         case ("repair",):
             installation.repair()
         case ("enable", id):
