@@ -134,10 +134,11 @@ def local_time(at: datetime, zone: str) -> tuple[str, str]:
 
 
 def _in_zone(at: datetime, zone: str) -> datetime | None:
-    # An archived schedule may name a zone that a newer tzdata no longer has; its page still opens.
+    # An archived schedule may name a zone that a newer tzdata no longer has, and a spoiled row the last day of the year
+    # 9999, which has no tomorrow; its page still opens.
     try:
         return at.astimezone(zone_of(zone))
-    except CronError:
+    except (CronError, OverflowError):
         return None
 
 

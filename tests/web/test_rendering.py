@@ -51,6 +51,10 @@ def test_an_instant_says_itself_in_utc_and_in_the_schedules_zone() -> None:
     )
 
 
+def test_the_last_instant_that_can_be_written_is_said_in_utc_where_the_zone_has_no_such_day() -> None:
+    assert rendering.exact(datetime.max.replace(tzinfo=UTC), "Asia/Tokyo") == "Fri 31 Dec 9999 23:59:59 UTC"
+
+
 def test_an_instant_in_a_zone_that_no_longer_exists_is_said_in_utc() -> None:
     assert rendering.exact(INSTANT, "Mars/Olympus") == "Fri 23 Oct 2026 00:30:00 UTC"
     assert rendering.local_time(INSTANT, "Mars/Olympus") == ("00:30", "UTC")

@@ -141,8 +141,15 @@ def _end(finished_at: datetime | None) -> datetime:
 
 def unfinished(session: Session, schedule_id: str) -> Unfinished:
     """From the runs that are still there."""
-    rows = session.execute(select(JobRun.queued_at, JobRun.finished_at).where(JobRun.schedule_id == schedule_id))
-    return Unfinished((queued_at, finished_at) for queued_at, finished_at in rows if queued_at is not None)
+    rows = session.execute(
+        select(JobRun.queued_at, JobRun.started_at, JobRun.finished_at).where(JobRun.schedule_id == schedule_id)
+    )
+    return Unfinished(
+        # A run that the clock was set back in ends before it began, but was unfinished when it did begin.
+        (queued_at, None if finished_at is None else max(queued_at, started_at or queued_at, finished_at))
+        for queued_at, started_at, finished_at in rows
+        if queued_at is not None
+    )
 
 
 class SteppedBack:

@@ -24,7 +24,7 @@ def local(instant: datetime, timezone: str) -> str:
     """ " (02:30 CET in Europe/Berlin)"; nothing for UTC, or for a zone that nobody knows."""
     try:
         there = instant.astimezone(cron.zone(timezone))
-    except cron.CronError:
+    except (cron.CronError, OverflowError):
         return ""
     return "" if timezone == "UTC" else f" ({there:%H:%M %Z} in {timezone})"
 
