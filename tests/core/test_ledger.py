@@ -234,8 +234,9 @@ def test_a_pause_at_the_decision_must_be_the_reason():
     assert judged(missed(5, 5, "MISSED_PAUSED", decided_at=at(12)), [PAUSE]) is None
 
 
-def test_what_is_decided_at_the_instant_at_which_a_pause_begins_may_be_before_it():
+def test_what_is_decided_at_the_instant_at_which_a_pause_begins_is_decided_before_it():
     assert judged(missed(5, 5, "MISSED_LATE", decided_at=at(10)), [PAUSE]) is None
+    assert judged(missed(5, 5, "MISSED_PAUSED", decided_at=at(10)), [PAUSE]) is not None
 
 
 def test_what_a_resume_decides_it_decides_within_the_pause():

@@ -63,17 +63,13 @@ class Evidence:
         self.present = Spans(life.span for life in self.lives)
         self.beats = {life.id: life.beat_at for life in self.lives}
 
-    def paused_at_decision(self, decided_at: datetime) -> bool | None:
-        """Whether a pause held for who decided at that instant; None where the rows leave it open.
+    def paused_at_decision(self, decided_at: datetime) -> bool:
+        """Whether a pause held for who decided at that instant.
 
         Who begins or ends a pause decides at that very instant what was due before: at its beginning not under the
-        pause, at its end still under it.
+        pause yet, at its end still under it.
         """
-        if not self.pauses:
-            return False
-        if any(pause.from_at < decided_at and _is_within(pause, decided_at) for pause in self.pauses):
-            return True
-        return None if any(pause.from_at == decided_at for pause in self.pauses) else False
+        return any(pause.from_at < decided_at and _is_within(pause, decided_at) for pause in self.pauses)
 
 
 def _is_within(pause: PauseRow, decided_at: datetime) -> bool:

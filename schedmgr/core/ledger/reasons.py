@@ -162,7 +162,7 @@ def _pauses(case: Case) -> Objection | None:
     firing, evidence = case.firing, case.evidence
     at_decision = evidence.paused_at_decision(firing.decided_at)
     says_paused = firing.reason == Reason.MISSED_PAUSED
-    if at_decision is None or (at_decision and says_paused):
+    if at_decision and says_paused:
         return None
     if at_decision:
         return Objection(f"a pause held when it was decided, at {phrases.iso(firing.decided_at)}, {_but_says(firing)}")
