@@ -176,37 +176,42 @@ def test_a_claim_of_which_it_is_not_known_whether_it_was_kept_is_given_back(
         assert session.execute(select(JobRunAttempt.run_id)).all() == []
 
 
+@pytest.fixture
+def worker(over_the_wire) -> Iterator[Pool]:
+    """With its own process for jobs.  The test starts it."""
+    pool = Pool(over_the_wire, PoolOptions(4, 60, 30), process_id=lambda: "w1", environ=os.environ)
+    yield pool
+    pool.hurry()
+    pool.stop()
+
+
 @pytest.mark.parametrize("fate", [Fate.CARRIED_OUT, Fate.LOST, Fate.LATE])
-def test_a_worker_whose_claim_was_in_doubt_runs_each_run_once(installation, over_the_wire, wire, tmp_path, fate):
-    """Here with its own process for jobs: none is lost, none waits for a lease to lapse, none runs twice."""
+def test_a_worker_whose_claim_was_in_doubt_runs_each_run_once(installation, worker, wire, tmp_path, fate):
+    """None is lost, none waits for a lease to lapse, none runs twice."""
     echo = Job("echo", command=f"echo $SCHEDMGR_RUN_ID >> {tmp_path}/ran")
     installation.sync(Schedule("echoes", cron="@daily", execution_mode="ALL_JOBS"), jobs=[echo])
     enqueued = [id for _ in range(6) for id in installation.run_now("echoes").job_run_ids]
     wire.next_commits(fate)
     threading.Timer(0.5, wire.lets_late_ones_go.set).start()
-    pool = Pool(over_the_wire, PoolOptions(4, 60, 30), process_id=lambda: "w1", environ=os.environ)
-    pool.start()
+    worker.start()
     wait_until(lambda: all(run.status.is_over for run in installation.runs()), "all have ended")
-    pool.stop()
     assert {(run.status, run.attempt) for run in installation.runs()} == {(RunStatus.SUCCEEDED, 1)}
     assert sorted(map(int, (tmp_path / "ran").read_text().split())) == enqueued
     assert wire.cuts == 1
 
 
 def test_a_worker_whose_claim_stayed_in_doubt_gives_back_what_it_did_not_start(
-    installation, over_the_wire, wire, monkeypatch, caplog
+    installation, worker, wire, monkeypatch, caplog
 ):
     monkeypatch.setattr("schedmgr.database.engine.READ_BACK_WITHIN", 0.0)
     monkeypatch.setattr("schedmgr.database.mysql.LOCK_TIMEOUT", 1)
     installation.sync(Schedule("s", cron="@daily", execution_mode="ALL_JOBS"))
     installation.run_now("s")
     wire.next_commits(Fate.LATE)
-    pool = Pool(over_the_wire, PoolOptions(4, 60, 30), process_id=lambda: "w1", environ=os.environ)
-    pool.start()
+    worker.start()
     wait_until(lambda: "Whether the last change was kept cannot be said" in caplog.text, "the claim stays in doubt")
     wire.lets_late_ones_go.set()
     wait_until(lambda: all(run.status.is_over for run in installation.runs()), "all have ended")
-    pool.stop()
     assert "job runs given back unstarted, since their claim was in doubt count=1" in caplog.text
     assert [(run.status, run.attempt) for run in installation.runs()] == [(RunStatus.SUCCEEDED, 1)]
 
