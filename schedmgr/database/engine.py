@@ -27,7 +27,8 @@ Answer = TypeVar("Answer")
 TRANSACTION_TRIES = 8
 FIRST_PAUSE = 0.02  # seconds before the second try; doubled at each further one
 LONGEST_PAUSE = 0.5
-READ_BACK_WITHIN = 20.0  # seconds that a database has to come back and say whether it took a COMMIT
+READ_BACK_WITHIN = 40.0
+"""Seconds that a database has to say whether it took a COMMIT: longer than any keeps the locks of a silent session."""
 
 
 class Session:
