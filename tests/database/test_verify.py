@@ -158,6 +158,47 @@ def test_whatever_clocks_do_every_occurrence_is_accounted_for(new_installation, 
         assert report.occurrences == report.accounted + report.pending
 
 
+def swapped(one: str, other: str) -> str:
+    """One reason for another; where there is none, the first."""
+    return (
+        f"UPDATE schedule_firing SET reason = CASE reason WHEN '{one}' THEN '{other}' ELSE '{one}' END WHERE id = :id"
+    )
+
+
+MUTATIONS = st.sampled_from(
+    [
+        "DELETE FROM schedule_firing WHERE id = :id",
+        "UPDATE schedule_firing SET scheduled_for = NULL WHERE id = :id",
+        "UPDATE schedule_firing SET scheduled_for = replace(scheduled_for, '0.000000', '0.000001') WHERE id = :id",
+        "UPDATE schedule_firing SET scheduled_for = replace(scheduled_for, '00.000000', '30.000000') WHERE id = :id",
+        "UPDATE schedule_firing SET decided_at = '2026-03-28 00:00:00.000000' WHERE id = :id",
+        "UPDATE schedule_firing SET `trigger` = 'API' WHERE id = :id",
+        "UPDATE schedule_firing SET schedule_id = 'other' WHERE id = :id",
+        "UPDATE schedule_firing SET job_run_count = job_run_count + 1 WHERE id = :id",
+        "UPDATE schedule_firing SET missed_count = missed_count + 1 WHERE id = :id",
+        "UPDATE schedule_firing SET missed_until = '2026-03-28 12:00:00.000000' WHERE id = :id",
+        "UPDATE schedule_firing SET decision = CASE decision WHEN 'ENQUEUED' THEN 'SKIPPED' ELSE 'ENQUEUED' END, "
+        "job_run_count = 1 - (job_run_count > 0) WHERE id = :id",
+        swapped("MISSED_NO_DAEMON", "MISSED_LATE"),
+        swapped("MISSED_PAUSED", "MISSED_NO_DAEMON"),
+        swapped("MISSED_LATE", "MISSED_PAUSED"),
+    ]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(STEPS.filter(lambda step: step[0] not in ("back", "prune")), max_size=25), st.randoms(), MUTATIONS)
+def test_whatever_happened_one_changed_firing_is_found(new_installation, steps, choice, mutation):
+    with tempfile.TemporaryDirectory() as folder:
+        installation = new_installation(Path(folder))
+        live_through(installation, [("forward", 1200), ("tick",), *steps])
+        firings = [row.id for id in installation.schedules() for row in installation.firings(id) if row.scheduled_for]
+        installation.sql(mutation, id=choice.choice(firings))
+        report = verified(installation)
+        installation.database.close()
+        assert report.problems
+
+
 # One history with a bit of everything
 
 
