@@ -11,9 +11,10 @@ from typing import Any
 
 from mariadb import Server
 from programs import Program, Site, wait_until
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from schedmgr.core import locking
+from schedmgr.database.models import ScheduleFiring
 
 MINUTE = timedelta(minutes=1)
 FIRST_MINUTE = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -38,17 +39,17 @@ class Ledger:
         self.ids: list[str] = []
         self.daemons: list[Program] = []
         self.workers: list[Program] = []
+        self._are_on = False
 
     # What is there
 
     def define(self, count: int, command: str = "true", cron: str = "* * * * *", more: str = "") -> None:
-        """So many schedules of one job, turned on three quarters of a minute before FIRST_MINUTE."""
+        """So many schedules of one job; they are turned on when the first minute is approached."""
         self.clock.set_to(FIRST_MINUTE - 0.75 * MINUTE)
         self.ids = [f"s{number:03}" for number in range(count)]
         self.site.define(definitions(count, command, cron) + more)
         synced = self.site.command("sync")
         assert synced.returncode == 0, synced.stderr
-        self.installation.enable(*self.ids)
 
     def start_daemon(self, **variables: str) -> Program:
         """One that only schedules, unless told otherwise; on a server it is a user of its own."""
@@ -80,6 +81,9 @@ class Ledger:
         """Just before it: slowly enough that no daemon takes the step for a silence of its own, and early enough that
         each sees it coming."""
         self.clock.set_to(instant - MINUTE / 2)
+        if not self._are_on:  # not before: nothing may be due while daemons start, however long that takes
+            self.installation.enable(*self.ids)
+            self._are_on = True
         since = self.clock.now
         for program in (*self.daemons, *self.workers):
             wait_until(lambda program=program: self.has_beaten(program, since), "each daemon and worker beats")
@@ -109,7 +113,9 @@ class Ledger:
 
     def firings(self) -> list[Any]:
         """All of them, whatever they say."""
-        return [row for id in self.ids for row in self.installation.firings(id)]
+        table = ScheduleFiring.__table__
+        with self.installation.database.read() as session:
+            return list(session.execute(select(table).order_by(table.c.schedule_id, table.c.scheduled_for)))
 
     def covered(self) -> Counter[Occurrence]:
         """How many rows cover each occurrence."""
@@ -132,6 +138,11 @@ class Ledger:
         """The ids that a daemon had, oldest first."""
         found = self.rows("SELECT id FROM process WHERE pid = :pid ORDER BY started_at", pid=daemon.process.pid)
         return [id for (id,) in found]
+
+    def had_a_daemon(self, instant: datetime) -> bool:
+        """Whether some daemon's row says that it was there at that instant."""
+        sql = "SELECT count(*) FROM process WHERE role = 'DAEMON' AND started_at <= :at AND beat_at >= :at"
+        return self.rows(sql, at=f"{instant:%Y-%m-%d %H:%M:%S.%f}") != [(0,)]
 
     def beginning(self, daemon: Program) -> datetime:
         """When its last life began."""
@@ -157,8 +168,9 @@ class Ledger:
             locking.hold_pauses(session, to_change=True)
             yield
 
-    def holders(self, more_than: int) -> list[Program]:
-        """The daemons that keep more than so many rows locked."""
+    def holders(self, more_than: float) -> list[Program]:
+        """The daemons that keep more than so many rows locked, as the server counts: two for each that was claimed,
+        and one for each that was passed over."""
         assert self.server is not None
         # The server renews what it tells of its transactions only when nobody has asked for a tenth of a second.
         threading.Event().wait(0.12)
@@ -168,7 +180,7 @@ class Ledger:
         users = {user for (user,) in self.server.query(sql, more_than)}
         return [daemon for daemon in self.daemons if self.user_of(daemon) in users]
 
-    def wait_for_holder(self, more_than: int) -> Program:
+    def wait_for_holder(self, more_than: float) -> Program:
         """The daemon that keeps more than so many rows locked, as soon as there is one."""
         holder: Program = wait_until(lambda: self.holders(more_than), "a daemon holds rows", within=8)[0]
         return holder

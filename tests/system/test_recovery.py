@@ -102,7 +102,7 @@ def kill_at_work(ledger: Ledger, instant: datetime) -> None:
         daemon.kill()
     else:
         with ledger.decisions_held_up():
-            daemon = ledger.wait_for_holder(more_than=50)
+            daemon = ledger.wait_for_holder(more_than=150)
             daemon.kill()
     ledger.daemons.remove(daemon)
 
@@ -142,17 +142,19 @@ def test_what_a_frozen_daemon_holds_fires_within_twelve_seconds_and_all_else_at_
     ledger.start_daemon()
     ledger.approach(minute(0))
     with ledger.decisions_held_up():
-        frozen = ledger.wait_for_holder(more_than=BATCH)
+        frozen = ledger.wait_for_holder(more_than=1.8 * BATCH)
         frozen.freeze()
+    assert ledger.holders(more_than=1.8 * BATCH) == [frozen]
     ledger.daemons.remove(frozen)
     (other,) = ledger.daemons
 
-    wait_until(lambda: len(ledger.fired_at(minute(0))) == 20, "what nobody holds has fired")
-    figure("late: what the frozen one did not hold", ledger.late(minute(0)))
-    assert ledger.late(minute(0)) < 3
     ledger.wait_until_fired(minute(0))
-    figure("late: what the frozen one held", ledger.late(minute(0)))
-    assert ledger.late(minute(0)) < 12
+    late = sorted((row.decided_at - minute(0)).total_seconds() for row in ledger.firings())
+    figure("late: what the frozen one did not hold", late[19])
+    figure("late: what the frozen one held", late[-1])
+    assert late[19] < 3
+    assert late[20] > 5  # it held them indeed
+    assert late[-1] < 12
 
     ledger.approach(minute(1))
     ledger.wait_until_fired(minute(1))
@@ -189,11 +191,13 @@ def test_a_frozen_daemon_that_holds_the_file_is_named_and_after_its_end_all_is_d
     ledger.wait_until_fired(minute(number + 3))
     figure("from the end of the frozen one until all is decided", time.monotonic() - killed_at)
     assert ledger.covered() == ledger.due(minute(0), minute(number + 3))
-    last = [row for row in ledger.firings() if row.scheduled_for >= minute(number)]
-    skipped = [row for row in last if row.decision is Decision.SKIPPED]
-    assert {row.reason for row in skipped} == {Reason.MISSED_NO_DAEMON}
-    assert {(row.scheduled_for, row.missed_until) for row in skipped} == {(minute(number), minute(number + 2))}
-    assert {row.scheduled_for for row in last if row.decision is Decision.ENQUEUED} == {minute(number + 3)}
+    rows = [row for row in ledger.firings() if row.scheduled_for >= minute(number)]
+    assert {row.scheduled_for for row in rows if row.decision is Decision.ENQUEUED} == {minute(number + 3)}
+    skipped = [row for row in rows if row.decision is Decision.SKIPPED]
+    assert {row.reason for row in skipped if row.missed_until >= minute(number + 1)} == {Reason.MISSED_NO_DAEMON}
+    # The other one may just have beaten when that minute began.
+    of_the_first = Reason.MISSED_LATE if ledger.had_a_daemon(minute(number)) else Reason.MISSED_NO_DAEMON
+    assert {row.reason for row in skipped if row.scheduled_for == minute(number)} == {of_the_first}
 
 
 def freeze_at_work(ledger: Ledger) -> tuple[Program, int]:
@@ -221,7 +225,7 @@ def test_connections_that_are_cut_in_the_middle_of_decisions_lose_nothing(ledger
     for number in range(REPEATS):
         ledger.approach(minute(number))
         with ledger.decisions_held_up():
-            ledger.cut(ledger.wait_for_holder(more_than=100))
+            ledger.cut(ledger.wait_for_holder(more_than=300))
         for _ in range(10):
             for daemon in ledger.daemons:
                 ledger.cut(daemon)
