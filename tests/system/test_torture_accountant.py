@@ -35,7 +35,7 @@ class Site:
         self.attempts = {(number, 1): self.attempt(number) for number in range(1, 6)}
         self.executions = [self.execution(number) for number in range(1, 6)]
         self.pauses: list[dict[str, Any]] = []
-        self.processes: dict[str, dict[str, Any]] = {}
+        self.processes = {"w": {"role": "worker", "pid": 70}}
 
     def firing(self, minute: int, **other: Any) -> dict[str, Any]:
         row = {"id": minute, "schedule_id": "each", "scheduled_for": at(minute), "decided_at": at(minute + 0.01)}
@@ -46,7 +46,8 @@ class Site:
         return row | {"attempt": 1, "in_turn": False, "available_at": at(number)} | other
 
     def attempt(self, number: int, status: str = "SUCCEEDED", exit_code: int | None = 0) -> dict[str, Any]:
-        return {"run_id": number, "attempt": 1, "status": status, "exit_code": exit_code}
+        row = {"run_id": number, "attempt": 1, "status": status, "exit_code": exit_code}
+        return row | {"process_id": "w"}
 
     def execution(self, number: int, *, attempt: int = 1, began: float | None = None, alone: bool = True) -> Execution:
         start = float(number * 10) if began is None else began
@@ -197,6 +198,21 @@ def test_a_failure_recorded_with_another_code_than_the_job_s_is_found(site):
 def test_a_footprint_of_an_attempt_that_no_table_knows_is_found(site):
     site.executions.append(site.execution(8, began=80.0))
     assert site.wrong() == {"footprints without an attempt": 1}
+
+
+def test_an_execution_that_outlives_its_worker_is_found(site):
+    site.journal.ends[70] = 31.0
+    site.executions[2].last_seen = 36.0
+    del site.executions[3:], site.firings[3:], site.runs[4], site.runs[5], site.attempts[4, 1], site.attempts[5, 1]
+    site.period["until_at"] = at(3.5)
+    site.journal.interruptions["each"] = 1
+    assert site.wrong() == {"outlived workers": 1}
+
+
+def test_an_execution_that_outlives_the_lease_of_its_frozen_worker_is_found(site):
+    site.journal.freezes.append((70, 31.0, 45.0))
+    site.executions[2].last_seen = 44.0
+    assert site.wrong() == {"outlived workers": 1}
 
 
 def test_an_acknowledged_firing_that_is_gone_is_found(site):

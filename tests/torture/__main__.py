@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default=None)
+    parser.add_argument("--keep", action="store_true", help="keep everything, also where nothing was wrong")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
     stand_apart()
@@ -30,7 +31,7 @@ def main() -> int:
     for database in [asked.database] if asked.database else ["sqlite", "mariadb"]:
         say(f"{database}: seed {seed}, {asked.minutes:g} min")
         try:
-            found = torture(database, asked.minutes, seed, say)
+            found = torture(database, asked.minutes, seed, say, keep=asked.keep)
         except mariadb.NotInstalled as missing:
             say(str(missing))
             return 1

@@ -15,13 +15,17 @@ from cronsim import CronSim
 
 from torture.footprints import Execution, Footprints
 from torture.journal import Journal
+from torture.places import LEASE_SECONDS
 from torture.store import Row, Store
+
+AT_ONCE = 3.0
+"""Seconds; two are promised, and this machine has more to do."""
 
 OVER = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED", "LOST", "SKIPPED"})
 
 CHECKS = (
     *("gaps", "duplicates", "not due", "wrong counts", "wrong reasons", "too early", "wrong periods"),
-    *("half firings", "overlapping executions", "double starts", "out of turn", "stuck runs"),
+    *("half firings", "overlapping executions", "double starts", "out of turn", "outlived workers", "stuck runs"),
     *("ends without a footprint", "footprints without an attempt", "lost acknowledgements", "amiss in the storm"),
 )
 
@@ -114,6 +118,7 @@ def settle_accounts(
         _account_of(account, books, schedule["id"], settled_at, peak, journal)
     _account_of_runs(account, books, last_run)
     _account_of_executions(account, books, footprints)
+    _account_of_workers(account, books, footprints, journal)
     _account_of_promises(account, books, journal)
     account.lives.update(row["role"] for row in books.processes.values())
     account.wrong["amiss in the storm"] += journal.amiss
@@ -347,6 +352,24 @@ def _check_turns(account: Account, books: Books, executions: dict[int, list[Exec
                     for one in executions[earlier["id"]]:
                         if any(one.began <= at <= one.last_seen for at in begins):
                             account.wrong["out of turn"].append(f"{_run(run)} began while {_execution(one)} was alive")
+
+
+def _account_of_workers(account: Account, books: Books, footprints: Footprints, journal: Journal) -> None:
+    """Nothing outlives its worker, nor the lease of one that is frozen."""
+    for one in footprints.executions:
+        attempt = books.attempts.get((one.run_id, one.attempt))
+        worker = books.processes.get(attempt["process_id"]) if attempt else None
+        if worker is None:
+            continue
+        died_at = journal.ends.get(worker["pid"])
+        if died_at is not None and one.last_seen > died_at + AT_ONCE:
+            account.wrong["outlived workers"].append(f"{_execution(one)}: its worker had died at {died_at:.3f}")
+        for pid, began, ended in journal.freezes:
+            lapsed = began + LEASE_SECONDS + AT_ONCE
+            if pid == worker["pid"] and one.began < began and lapsed < one.last_seen < ended:
+                account.wrong["outlived workers"].append(
+                    f"{_execution(one)}: its worker was frozen from {began:.3f} to {ended:.3f}"
+                )
 
 
 def _execution(one: Execution) -> str:

@@ -31,7 +31,7 @@ KEPT = ROOT / ".cache" / "torture"
 PATIENCE = 90.0  # seconds in which everything has to come right after the storm
 
 
-def torture(database: str, minutes: float, seed: int, say: Callable[[str], None]) -> Findings:
+def torture(database: str, minutes: float, seed: int, say: Callable[[str], None], *, keep: bool) -> Findings:
     """Start a site, let the storm rage over it, mend it, stop it, and work out the accounts."""
     began = time.monotonic()
     is_long = minutes >= 3
@@ -86,15 +86,14 @@ def torture(database: str, minutes: float, seed: int, say: Callable[[str], None]
             processes=_census(site),
             account=account,
             journal=journal,
-            recoveries=observer.recoveries(journal.faults),
-            restarts=observer.restarts(stoppages(journal.faults, site.names("daemon"))),
+            delays=observer.delays(stoppages(journal.faults, site.names("daemon")), journal.faults),
             verified=_verify(site, account),
             drained_in=drained_in,
             wall_seconds=0.0,
             versions=_versions(),
             simulated=f"{start:%Y-%m-%d %H:%M} to {peak:%Y-%m-%d %H:%M} by its clock",
         )
-        if not found.is_right:
+        if keep or not found.is_right:
             found.kept = KEPT / found.name
             site.keep(found.kept)
         found.wall_seconds = time.monotonic() - began

@@ -11,6 +11,9 @@ from typing import Any
 BEACONS = ("beacon-a", "beacon-b", "beacon-c")
 """Due each minute, and never touched: by them the recovery is measured."""
 
+STANDING = {"standing-a": "marathon", "standing-b": "marathon", "standing-c": "brood"}
+"""Due each minute, too: so that whatever is killed was running a long job."""
+
 # No clock change falls into the span in which the torture plays, so cronsim is right about all of them.
 ZONES = ("UTC", "UTC", "UTC", "Asia/Kolkata", "Asia/Tokyo", "America/Phoenix", "Etc/GMT+5", "Europe/Berlin")
 OFTEN = ("* * * * *", "*/2 * * * *", "1-59/2 * * * *", "*/3 * * * *", "1-59/3 * * * *", "*/4 * * * *", "*/5 * * * *")
@@ -30,7 +33,7 @@ JOBS: tuple[dict[str, Any], ...] = (
     {"name": "plain", "group": "plain", "takes": (0.1,), "description": "as it was written first"},
     {"name": "steady", "group": "slow", "takes": (1.5,), "on_lost": "retry"},
     {"name": "long", "group": "slow", "takes": (4.0,), "on_lost": "retry", "retries": 1, "retry_delay": 1},
-    {"name": "marathon", "group": "slow", "takes": (10.0,), "on_lost": "retry", "retry_delay": 1},
+    {"name": "marathon", "group": "slow", "takes": (10.0,), "on_lost": "retry", "retry_delay": 1, "priority": 5},
     {"name": "once-only", "group": "slow", "takes": (2.0,), "on_lost": "fail"},
     {"name": "flaky", "group": "odd", "takes": (0.1, "fail=1"), "retries": 2, "retry_delay": 1},
     {"name": "doomed", "group": "odd", "takes": (0.05, "fail=99", "code=3"), "retries": 1, "retry_delay": 2},
@@ -143,7 +146,7 @@ class Fleet:
             return self._pick(draw)
 
     def _pick(self, draw: random.Random) -> str:
-        return draw.choice([id for id in self.entries if id not in BEACONS])
+        return draw.choice([id for id in self.entries if id not in (*BEACONS, *STANDING)])
 
     def _write(self) -> None:
         jobs = "".join(self._job_text(job) for job in JOBS)
@@ -170,17 +173,18 @@ class Fleet:
 def make(folder: Path, marks: Path, draw: random.Random, count: int, start: datetime) -> Fleet:
     """A fleet of that many schedules of every kind."""
     entries = [
-        _beacon(BEACONS[0], "skip", "allow"),
-        _beacon(BEACONS[1], "run_once", "skip"),
-        _beacon(BEACONS[2], "catch_up", "queue"),
+        _steady(BEACONS[0], "quick-1", "skip", "allow"),
+        _steady(BEACONS[1], "quick-1", "run_once", "skip"),
+        _steady(BEACONS[2], "quick-1", "catch_up", "queue"),
+        *(_steady(id, job, "skip", "skip") for id, job in STANDING.items()),
     ]
     kinds = draw.choices((OFTEN, SELDOM, RARE), weights=(2, 5, 4) if count > 150 else (6, 2, 2), k=count - len(entries))
     entries += [_entry(draw, f"s{n:03}", crons, start) for n, crons in enumerate(kinds)]
     return Fleet(folder, marks, {entry.id: entry for entry in entries})
 
 
-def _beacon(id: str, missed: str, overlap: str) -> Entry:
-    how = {"missed": missed, "overlap": overlap, "execution_mode": "JOB", "job": "quick-1"}
+def _steady(id: str, job: str, missed: str, overlap: str) -> Entry:
+    how = {"missed": missed, "overlap": overlap, "execution_mode": "JOB", "job": job}
     return Entry(id, "* * * * *", {name: repr(value) for name, value in how.items()})
 
 

@@ -37,6 +37,10 @@ class Journal:
     """Firing -> its runs, of each Run now that was answered."""
     interruptions: Counter[str] = field(default_factory=Counter)
     """How often a schedule was switched off or taken out, or may have been."""
+    ends: dict[int, float] = field(default_factory=dict)
+    """When a process ended: by its pid, the moment of its SIGKILL or of its exit."""
+    freezes: list[tuple[int, float, float]] = field(default_factory=list)
+    """Pid, from when, until when."""
     not_possible: dict[str, str] = field(default_factory=dict)
     """Faults that cannot be injected here, and why."""
     web_answers: Counter[int] = field(default_factory=Counter)

@@ -1,11 +1,9 @@
 """Watches from outside how soon everything due is decided again after a fault."""
 
 import threading
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
 
 from torture.fastclock import FastClock
 from torture.fleet import BEACONS
@@ -13,18 +11,23 @@ from torture.journal import Injected, boot_seconds
 from torture.stoppages import Stoppage
 from torture.store import AWAY, Store
 
+Span = tuple[float, float]
+
 LOOK_EVERY = 0.2  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Recovery:
-    """How late the first decision after the end of a fault was: since that end, or since it was due if that was later.
+JUST_BEFORE = 2.0  # seconds
 
-    After a stoppage: since the first moment at which a daemon lived and the database took writes again.
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """So many seconds something due was undecided although a daemon lived and the database took writes.
+
+    `amid`: the kinds of faults that held meanwhile or had just ended.
     """
 
     seconds: float
-    after: str
+    amid: frozenset[str]
 
 
 class Observer:
@@ -54,28 +57,25 @@ class Observer:
         except AWAY:
             return False
 
-    def recoveries(self, faults: Sequence[Injected]) -> list[Recovery]:
-        """One for each fault that has ended, whatever else raged then; slowest first."""
-        found = [(one, self._late(one.ended)) for one in faults if one.ended is not None]
-        return _slowest_first(Recovery(late[1] - late[0], one.kind) for one, late in found if late is not None)
+    def delays(self, stoppages: Sequence[Stoppage], faults: Sequence[Injected]) -> list[Delay]:
+        """The longest first.  What passed while nothing could be decided does not count."""
+        found = [
+            Delay(until - since, _amid(faults, since, until))
+            for stretch in self._stretches()
+            for since, until in _without(stretch, stoppages)
+        ]
+        return sorted(found, key=lambda delay: -delay.seconds)
 
-    def restarts(self, stoppages: Sequence[Stoppage]) -> list[Recovery]:
-        """One for each stoppage after which nothing stopped decisions again before all was decided; slowest first."""
-        found = []
-        for one, following in zip_longest(stoppages, stoppages[1:]):
-            late = self._late(one.ended)
-            if late is not None and (following is None or late[1] <= following.began):
-                found.append(Recovery(late[1] - late[0], " and ".join(sorted(one.causes))))
-        return _slowest_first(found)
-
-    def _late(self, ended: float) -> tuple[float, float] | None:
-        """From when to when something was due and undecided: at that moment, or else for the first time after it."""
-        after = bisect_right(self._looks, ended)
-        since = _next(self._caught_up, after, False)
-        until = _next(self._caught_up, since, True)
-        if until == len(self._looks):
-            return None
-        return (ended if since == after else self._looks[since]), self._looks[until]
+    def _stretches(self) -> Iterator[Span]:
+        """From each look that found something undecided to the next that found nothing, once all had started."""
+        since: float | None = None
+        started = self._caught_up.index(True) if True in self._caught_up else len(self._looks)
+        for looked_at, is_caught_up in zip(self._looks[started:], self._caught_up[started:], strict=True):
+            if is_caught_up and since is not None:
+                yield since, looked_at
+                since = None
+            elif not is_caught_up and since is None:
+                since = looked_at
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_EVERY):
@@ -95,12 +95,17 @@ class Observer:
         return max((instant for instant in row.values() if instant is not None), default=None)
 
 
-def _slowest_first(found: Iterable[Recovery]) -> list[Recovery]:
-    return sorted(found, key=lambda one: -one.seconds)
+def _without(stretch: Span, stoppages: Sequence[Stoppage]) -> Iterator[Span]:
+    """What is left of it outside of these."""
+    since, until = stretch
+    for one in stoppages:
+        if since < one.began < until:
+            yield since, one.began
+        if one.began < until:
+            since = max(since, one.ended)
+    if since < until:
+        yield since, until
 
 
-def _next(looks: Sequence[bool], place: int, wanted: bool) -> int:
-    """The first place from there on at which the look gave that; behind the last if none did."""
-    while place < len(looks) and looks[place] is not wanted:
-        place += 1
-    return place
+def _amid(faults: Sequence[Injected], since: float, until: float) -> frozenset[str]:
+    return frozenset(one.kind for one in faults if one.began < until and (one.ended or until) > since - JUST_BEFORE)

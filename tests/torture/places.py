@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from torture.fastclock import FastClock
 from torture.fleet import Fleet
-from torture.journal import Journal
+from torture.journal import Journal, boot_seconds
 from torture.store import Store
 
 Given = TypeVar("Given")
@@ -77,12 +77,11 @@ class Process:
             with suppress(ProcessLookupError):
                 self.popen.send_signal(number)
 
-    def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
-        self.is_wanted = False
-        self.signal(signal.SIGKILL)
-        if self.popen is not None:
-            self.popen.wait(30)
+    @property
+    def pid(self) -> int:
+        """Of the present life, or of the last one."""
+        assert self.popen is not None
+        return self.popen.pid
 
 
 class Site:
@@ -146,6 +145,17 @@ class Site:
 
         self.in_starter(begin)
 
+    def kill(self, *processes: Process) -> None:
+        """SIGKILL to all of them at one moment, and wait for their ends."""
+        for process in processes:
+            process.is_wanted = False
+            if process.is_running:
+                self.journal.ends[process.pid] = boot_seconds()
+                process.signal(signal.SIGKILL)
+        for process in processes:
+            if process.popen is not None:
+                process.popen.wait(30)
+
     def terminate(self, process: Process) -> int | None:
         """SIGTERM, and how it ended; None if it did not end in time and had to be killed."""
         self._ask_to_stop(process)
@@ -164,10 +174,12 @@ class Site:
     def _end_of(self, process: Process) -> int | None:
         assert process.popen is not None
         try:
-            return process.popen.wait(STOP_PATIENCE)
+            code = process.popen.wait(STOP_PATIENCE)
         except subprocess.TimeoutExpired:
-            process.kill()
+            self.kill(process)
             return None
+        self.journal.ends.setdefault(process.pid, boot_seconds())
+        return code
 
     @contextmanager
     def hold(self, draw: random.Random, over: threading.Event, *roles: str) -> Iterator[Process | None]:
@@ -230,8 +242,7 @@ class Site:
 
     def end(self) -> None:
         """Whatever state it all is in."""
-        for process in self.processes:
-            process.kill()
+        self.kill(*self.processes)
         self._starter.shutdown()
 
     def children_of(self, process: Process) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torture.accountant import Account
 from torture.journal import Journal
-from torture.observer import Recovery
+from torture.observer import Delay
 
 SHOWN = 15
 """Cases of one check that are printed; all of them stand in the JSON."""
@@ -38,8 +38,7 @@ class Findings:
     processes: str
     account: Account
     journal: Journal
-    recoveries: list[Recovery]
-    restarts: list[Recovery]
+    delays: list[Delay]
     verified: Verified
     drained_in: float
     wall_seconds: float
@@ -89,7 +88,7 @@ def text(found: Findings) -> str:
         ),
         *_row("lives", _counted(account.lives)),
         *_row("web", (f"{count} x {status}" for status, count in sorted(journal.web_answers.items()))),
-        *_row("slowest recovery", _slowest(found)),
+        *_row("slowest recovery", _slowest(found.delays)),
         *_row("drained in", (f"{found.drained_in:.1f} s after the storm",)),
         *_row("verify", (found.verified.said, "agrees" if found.verified.agrees else "DISAGREES")),
         *_row("wrong", (f"{len(cases)} {check}" for check, cases in account.wrong.items())),
@@ -147,8 +146,7 @@ def _data(found: Findings) -> dict[str, Any]:
         "cut_short": account.cut_short,
         "unrecorded_ends": account.unrecorded_ends,
         "web_answers": dict(found.journal.web_answers),
-        "recoveries": [[round(one.seconds, 2), one.after] for one in found.recoveries],
-        "restarts": [[round(one.seconds, 2), one.after] for one in found.restarts],
+        "delays": [[round(one.seconds, 2), sorted(one.amid)] for one in found.delays],
         "verify": {"said": found.verified.said, "agrees": found.verified.agrees, "problems": found.verified.problems},
         "wrong": account.wrong,
         "right": found.is_right,
@@ -171,12 +169,6 @@ def _counted(counts: Counter[str]) -> list[str]:
     return [f"{count} {name}" for name, count in counts.most_common()]
 
 
-def _slowest(found: Findings) -> list[str]:
-    said = []
-    if found.restarts:
-        slowest = found.restarts[0]
-        said.append(f"{slowest.seconds:.1f} s from when a daemon and the database were back (after {slowest.after})")
-    if found.recoveries:
-        slowest = found.recoveries[0]
-        said.append(f"{slowest.seconds:.1f} s from the end of a fault, with what else raged ({slowest.after})")
-    return said
+def _slowest(delays: list[Delay]) -> list[str]:
+    """How long something was undecided although it could have been decided: the three longest times."""
+    return [f"{one.seconds:.1f} s ({', '.join(sorted(one.amid)) or 'with no fault near'})" for one in delays[:3]]

@@ -24,6 +24,7 @@ from torture.visitor import Visitor
 
 QUIET_START = 1.5  # seconds
 A_MINUTE = 18  # faults
+A_FEW = 8  # faults at least besides one of each kind
 LONG_STORM = 180.0  # seconds; from then on freezes may take their full length
 
 Deed = Callable[["Storm", random.Random], None]
@@ -65,7 +66,7 @@ def plan(seed: int, seconds: float, database: str) -> list[Planned]:
     """Every kind at least once, then by weight, at any time of the storm."""
     draw = random.Random(f"{seed} {database}")
     kinds = [kind for kind in KINDS if database in kind.databases]
-    wanted = max(round(seconds / 60 * A_MINUTE), len(kinds))
+    wanted = max(round(seconds / 60 * A_MINUTE), len(kinds) + A_FEW)
     chosen = kinds + draw.choices(kinds, [kind.weight for kind in kinds], k=wanted - len(kinds))
     draw.shuffle(chosen)
     times = sorted(draw.uniform(QUIET_START, seconds * 0.93) for _ in chosen)
@@ -125,7 +126,7 @@ class Storm:
                 if self.site.store.rows(
                     "SELECT job_run.id FROM job_run JOIN process ON process.id = job_run.process_id "
                     "WHERE job_run.status = 'RUNNING' AND process.pid = ?",
-                    process.popen.pid,
+                    process.pid,
                 ):
                     return
 
@@ -167,7 +168,7 @@ def _killed(storm: Storm, draw: random.Random, role: str) -> None:
             return
         storm.aim(process, draw)
         with storm.journal.fault(f"kill -9 of a {role}", process.name):
-            process.kill()
+            storm.site.kill(process)
             storm.over.wait(delay)
             storm.site.start(process)
 
@@ -194,13 +195,12 @@ def kill_all_daemons(storm: Storm, draw: random.Random) -> None:
     daemons = [process for process in storm.site.processes if process.role == "daemon"]
     held = [process for process in daemons if process.lock.acquire(blocking=False)]
     try:
+        for process in held[:1]:
+            storm.aim(process, draw)
         with storm.journal.fault("kill -9 of every daemon", f"{len(held)} at once"):
-            for process in held:
-                process.is_wanted = False
-                process.signal(signal.SIGKILL)
+            storm.site.kill(*held)
             storm.over.wait(delay)
             for process in held:
-                process.kill()
                 storm.site.start(process)
     finally:
         for process in held:
@@ -239,16 +239,18 @@ def _frozen(storm: Storm, draw: random.Random, role: str) -> None:
         if process is None:
             return
         storm.aim(process, draw)
-        with storm.journal.fault(f"freeze of a {role}", process.name):
+        with storm.journal.fault(f"freeze of a {role}", process.name) as one:
             process.signal(signal.SIGSTOP)
             storm.hold(draw, 0.5, 45.0)
+            storm.journal.freezes.append((process.pid, one.began, boot_seconds()))
             process.signal(signal.SIGCONT)
 
 
 @fault("stop and restart at :59.9", 4)
 def deploy(storm: Storm, draw: random.Random) -> None:
     delay = draw.uniform(0, 2)
-    with storm.site.hold(draw, storm.over, "daemon", "worker", "web") as process:
+    roles = ("web",) if draw.random() < 0.2 else ("daemon", "worker")
+    with storm.site.hold(draw, storm.over, *roles) as process:
         if process is None:
             return
         while not process.has_settled_in:
