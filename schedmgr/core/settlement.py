@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, String, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, String, case, cast, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from schedmgr.core import cron, enqueue, locking, phrases, policies, processes, retention
 from schedmgr.core.cron import CronError
@@ -295,16 +296,22 @@ def _covered_until(session: Session, states: Sequence[ScheduleState]) -> dict[st
     that back by hand.  So what has its firing is never fired again."""
     rows = session.execute(
         select(
-            ScheduleFiring.schedule_id, func.max(ScheduleFiring.scheduled_for), func.max(ScheduleFiring.missed_until)
-        )
-        .where(
-            ScheduleFiring.schedule_id.in_([state.id for state in states]),
-            ScheduleFiring.scheduled_for > min(state.accounted_until for state in states),
-        )
-        .group_by(ScheduleFiring.schedule_id)
+            JobSchedule.id,
+            _of_newest_firing(ScheduleFiring.scheduled_for),
+            _of_newest_firing(ScheduleFiring.missed_until),
+        ).where(JobSchedule.id.in_([state.id for state in states]))
     )
     fired_until = {id: [instant for instant in instants if instant is not None] for id, *instants in rows}
     return {state.id: max([state.accounted_until, *fired_until.get(state.id, ())]) for state in states}
+
+
+def _of_newest_firing(column: InstrumentedAttribute[datetime | None]) -> ColumnElement[datetime | None]:
+    """What the newest firing of a schedule by the clock has there: one look into the index, however many it has, and
+    however long ago the schedule was due before."""
+    newest = select(column).where(ScheduleFiring.schedule_id == JobSchedule.id)
+    newest = newest.order_by(ScheduleFiring.scheduled_for.desc()).limit(1)
+    by_instant = "FORCE INDEX (uq_schedule_firing_schedule_id_scheduled_for)"
+    return newest.with_hint(ScheduleFiring, by_instant, locking.ON_SERVERS).scalar_subquery()
 
 
 def _firing(verdict: Verdict, state: ScheduleState, jobs: Sequence[JobToRun]) -> Firing:

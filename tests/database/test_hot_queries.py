@@ -18,6 +18,7 @@ from schedmgr.core import locking, processes, settlement
 from schedmgr.core.definitions import Schedule
 from schedmgr.core.leases import LeaseWatch
 from schedmgr.daemon import tick
+from schedmgr.database.engine import Session
 from schedmgr.database.models import Base, JobRun, JobSchedule, JobVersion, Process, ScheduleFiring
 from schedmgr.vocabulary import UNFINISHED, Decision, ProcessRole, RunStatus, Trigger
 
@@ -249,6 +250,32 @@ def test_settling_reads_no_table_of_the_history_as_a_whole(database, history):
         plans = plans_of(session, lambda session: settlement.settle(session, ids, process_id=None))
     scanned = set().union(*(plan.scans for plan in plans))
     assert not scanned & {"job_run", "schedule_firing", "job_schedule", "process"}
+
+
+def test_the_newest_firings_of_schedules_are_looked_up_one_by_one(database, history):
+    history()
+    with database.write() as session:
+        plan = plan_of(
+            session, lambda session: settlement.settle(session, ["n1", "n2"], process_id=None), "schedule_firing"
+        )
+    by_instant = ("sqlite_autoindex_schedule_firing_2", "uq_schedule_firing_schedule_id_scheduled_for")
+    assert {step.index in by_instant for step in plan.steps if step.table == "schedule_firing"} == {True}
+    assert not plan.sorts
+
+
+@ON_MARIADB  # which counts the rows that it reads
+def test_a_schedule_that_was_not_due_for_a_year_makes_nobody_read_the_firings_of_that_year(database, history):
+    history()
+    with database.write() as session:
+        session.execute(text("UPDATE job_schedule SET accounted_until = '2025-03-02 00:00:00' WHERE id = 'n3'"))
+        session.execute(text("UPDATE job_schedule SET cron = '0 12 2 3 *' WHERE id = 'n3'"))
+        read_before = rows_read(session)
+        settlement.settle(session, ["n1", "n2", "n3"], process_id=None)
+        assert rows_read(session) - read_before < RUNS / 5
+
+
+def rows_read(session: Session) -> int:
+    return sum(int(row[1]) for row in session.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'")))
 
 
 def test_unfinished_runs_of_the_schedules_that_are_settled(database, history):
