@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, String, func, or_, select, type_coerce
@@ -82,9 +82,10 @@ def pruned_until(session: Session) -> datetime | None:
     """Until when what ended may have been pruned; None: nothing ever was."""
     value = session.scalar(select(Setting.value).where(Setting.key == "retention"))
     try:
-        return None if value is None else datetime.fromisoformat(str(value["pruned_until"]))
+        found = None if value is None else datetime.fromisoformat(str(value["pruned_until"]))
     except (KeyError, TypeError, ValueError):
         return None
+    return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def schedules(session: Session, schedule_id: str | None = None) -> list[ScheduleRow]:
