@@ -25,6 +25,7 @@ from schedmgr.settings import Settings
 Answer = TypeVar("Answer")
 
 TRANSACTION_TRIES = 8
+TRIED_FOR = 10.0  # seconds after which no further try begins: who waits for a lock has waited long enough
 FIRST_PAUSE = 0.02  # seconds before the second try; doubled at each further one
 LONGEST_PAUSE = 0.5
 READ_BACK_WITHIN = 40.0
@@ -112,11 +113,12 @@ class Database:
         So `work` may run several times, each time on the state that it finds then.  A COMMIT that got no answer is read
         back by what the session `leaves`; work that leaves nothing must do no harm when it is done twice.
         """
+        ends_at = clock.monotonic() + TRIED_FOR
         for nth in range(TRANSACTION_TRIES):
             try:
                 return self._try(work)
             except (TransactionLost, ConnectionLost, IntegrityError) as error:
-                if nth + 1 == TRANSACTION_TRIES:
+                if nth + 1 == TRANSACTION_TRIES or clock.monotonic() >= ends_at:
                     raise error if isinstance(error, IntegrityError) else DatabaseUnavailable(str(error)) from error
                 clock.sleep(min(FIRST_PAUSE * 2**nth, LONGEST_PAUSE) * random.uniform(0.5, 1.5))
         raise AssertionError("unreachable: the last try returns or raises")

@@ -16,8 +16,9 @@ from typing import Any, cast
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from schedmgr import __version__
+from schedmgr import __version__, clock
 from schedmgr.core import accounts, processes
+from schedmgr.core.outage import Outage
 from schedmgr.core.processes import BEAT_EVERY, Registered
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
@@ -136,16 +137,21 @@ def registered(settings: Settings, database: Database) -> Iterator[Registered]:
 
 async def _beats(database: Database, process: Registered) -> None:
     """Keeps the row fresh from the loop that serves, so that a loop which hangs falls silent."""
+    outage = Outage(log, "web's beat", clock.monotonic)
     while True:
         await asyncio.sleep(BEAT_EVERY)
-        await asyncio.to_thread(_beat, database, process)
+        await asyncio.to_thread(_beat, database, process, outage)
 
 
-def _beat(database: Database, process: Registered) -> None:
+def _beat(database: Database, process: Registered, outage: Outage) -> None:
+    """Whatever the database does, the next beat is tried."""
     try:
         database.transact(lambda session: processes.beat(session, process))
+        outage.is_over()
     except DatabaseUnavailable as error:
-        log.warning("beat not recorded process=%s error=%s", process.id, error)
+        outage.goes_on(error)
+    except Exception:
+        log.exception("beat failed process=%s", process.id)
 
 
 class _Server(uvicorn.Server):
