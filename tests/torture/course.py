@@ -9,108 +9,107 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from torture import accountant, fleet, footprints, report, storm
+from torture import accountant, faults, fleet, footprints, report, storm
 from torture.fastclock import FastClock
-from torture.journal import Journal, boot_seconds
+from torture.journal import Journal
+from torture.mending import Mending
 from torture.observer import Observer
-from torture.places import ROOT, Site, wait_until
+from torture.places import ROOT, Site
 from torture.report import Findings
 from torture.stoppages import stoppages
-from torture.store import AWAY, Mariadb, Row, Sqlite, Store
+from torture.store import Mariadb, Sqlite
 
 FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 """Weeks before the first clock change of the year in any zone of the fleet."""
 
-SHORT_SCHEDULES, LONG_SCHEDULES = 100, 320
-SHORT_PACE, LONG_PACE = 10.0, 6.0
 KEPT = ROOT / ".cache" / "torture"
-PATIENCE = 90.0  # seconds in which everything has to come right after the storm
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large a torture is.  `pace`: seconds of the site's clock that pass in one of the host's."""
+
+    schedules: int
+    pace: float
+    disk_mib: int
+
+
+SHORT = Form(schedules=100, pace=10.0, disk_mib=64)
+LONG = Form(schedules=320, pace=6.0, disk_mib=256)
+LONG_FROM = 3.0  # minutes
 
 
 def torture(database: str, minutes: float, seed: int, say: Callable[[str], None], *, keep: bool) -> Findings:
     """Start a site, let the storm rage over it, mend it, stop it, and work out the accounts."""
     began = time.monotonic()
-    is_long = minutes >= 3
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    form = LONG if minutes >= LONG_FROM else SHORT
     draw = random.Random(seed)
     start = FIRST_DAY + timedelta(days=draw.randrange(14), minutes=draw.randrange(1440))
-    pace = LONG_PACE if is_long else SHORT_PACE
-    store = _store(database, folder, is_long)
-    journal = Journal(folder / "storm.log")
-    clock = FastClock(folder / "clock", start, pace)
-    marks = folder / "marks"
-    marks.mkdir()
-    (marks / "job.py").write_text(footprints.SCRIPT)
-    the_fleet = fleet.make(folder, marks, draw, LONG_SCHEDULES if is_long else SHORT_SCHEDULES, start)
-    site = Site(folder, store, clock, the_fleet, journal)
-    observer = Observer(store, clock)
-    try:
-        _place(site)
-        _open(site)
+    with ExitStack() as ends:
+        site = _site(database, form, start, draw, ends)
+        observer = Observer(site.store, site.clock)
+        ends.callback(observer.stop)
         say(f"{database}: the site stands after {time.monotonic() - began:.0f} s")
-        clock.start()
-        for process in site.processes:
-            site.start(process)
+        _start(site)
         observer.start()
-        the_storm = storm.Storm(site, journal, seed, minutes * 60)
-        the_storm.rage(storm.plan(seed, minutes * 60, database))
-        say(f"{database}: {len(journal.faults)} faults were injected; now all is mended")
-        healed = time.monotonic()
+        planned = storm.plan(seed, minutes * 60, faults.of(database))
+        storm.Storm(site, site.journal, seed, minutes * 60).rage(planned)
+        say(f"{database}: {len(site.journal.faults)} faults were injected; now all is mended")
         mending = Mending(site)
         mending.through()
-        drained_in = time.monotonic() - healed
         observer.stop()
         _stop(site)
-        peak = clock.peak
         say(f"{database}: all has stopped; the accountant is at work")
-        account = accountant.settle_accounts(
-            accountant.open_books(store),
-            footprints.read(marks),
-            journal,
-            settled_at=mending.settled_at,
-            peak=peak,
-            last_run=mending.last_run,
-        )
-        _look_at_logs(site, account)
+        account = _account(site, mending)
         found = Findings(
             database=database,
-            version=store.version(),
+            version=site.store.version(),
             seed=seed,
             minutes=minutes,
-            pace=pace,
-            schedules=len(accountant.open_books(store).schedules),
+            pace=form.pace,
+            schedules=_schedules(site),
             processes=_census(site),
             account=account,
-            journal=journal,
-            delays=observer.delays(stoppages(journal.faults, site.names("daemon")), journal.faults),
+            journal=site.journal,
+            delays=observer.delays(stoppages(site.journal.faults, site.names("daemon")), site.journal.faults),
             verified=_verify(site, account),
-            drained_in=drained_in,
-            wall_seconds=0.0,
+            drained_in=mending.seconds,
+            wall_seconds=time.monotonic() - began,
             versions=_versions(),
-            simulated=f"{start:%Y-%m-%d %H:%M} to {peak:%Y-%m-%d %H:%M} by its clock",
+            simulated=f"{start:%Y-%m-%d %H:%M} to {site.clock.peak:%Y-%m-%d %H:%M} by its clock",
         )
         if keep or not found.is_right:
             found.kept = KEPT / found.name
             site.keep(found.kept)
-        found.wall_seconds = time.monotonic() - began
-        return found
-    finally:
-        clock.stop()
-        observer.stop()
-        site.end()
-        store.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    return found
 
 
-def _store(database: str, folder: Path, is_long: bool) -> Store:
-    return Mariadb(folder) if database == "mariadb" else Sqlite(folder, 256 if is_long else 64)
+def _site(database: str, form: Form, start: datetime, draw: random.Random, ends: ExitStack) -> Site:
+    """A site with its definitions written, synced and switched on; no process runs yet."""
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    ends.callback(shutil.rmtree, folder, ignore_errors=True)
+    store = Mariadb(folder) if database == "mariadb" else Sqlite(folder, form.disk_mib)
+    ends.callback(store.close)
+    clock = FastClock(folder / "clock", start, form.pace)
+    ends.callback(clock.stop)
+    marks = folder / "marks"
+    marks.mkdir()
+    (marks / "job.py").write_text(footprints.SCRIPT)
+    its_fleet = fleet.make(folder, marks, draw, form.schedules, start)
+    site = Site(folder, store, clock, its_fleet, Journal(folder / "storm.log"))
+    ends.callback(site.end)
+    its_fleet.write()
+    for words in (("migrate",), ("sync",), ("schedules", "enable", *its_fleet.ids())):
+        site.require(*words)
+    return site
 
 
-def _place(site: Site) -> None:
+def _start(site: Site) -> None:
     """SQLite: two daemons, which work too.  MariaDB: three daemons, of which one works, and two workers."""
     if site.store.kind == "sqlite":
         for _ in range(2):
@@ -121,6 +120,14 @@ def _place(site: Site) -> None:
         for _ in range(2):
             site.place("worker", SCHEDMGR_WORKER_CONCURRENCY="3")
     site.place("web")
+    site.clock.start()
+    for process in site.processes:
+        site.start(process)
+
+
+def _schedules(site: Site) -> int:
+    """How many there were, those that the storm added or took out included."""
+    return int(site.store.rows("SELECT COUNT(*) AS schedules FROM job_schedule")[0]["schedules"])
 
 
 def _census(site: Site) -> str:
@@ -128,95 +135,17 @@ def _census(site: Site) -> str:
     return ", ".join(f"{roles.count(role)} {role}" for role in dict.fromkeys(roles))
 
 
-def _open(site: Site) -> None:
-    site.fleet.write()
-    site.require("migrate")
-    site.require("sync")
-    site.require("schedules", "enable", *site.fleet.ids())
-
-
-class Mending:
-    """Everything as it should be, until all that is due is decided and all that was queued has ended."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.settled_at = site.clock.peak
-        """Up to when everything is decided."""
-        self.last_run = 0
-        """The last run that had to end."""
-        self._ends_at = time.monotonic() + PATIENCE
-
-    def through(self) -> None:
-        """What does not come right in time is noted as wrong."""
-        site = self.site
-        site.clock.reach_peak()
-        site.fleet.write()
-        for process in site.processes:
-            if not process.is_running:
-                site.start(process)
-        self._must(
-            lambda: [process.name for process in site.processes if not process.has_settled_in], "has not started"
-        )
-        self._resume()
-        self._must(self._unlike_the_file, "is not in the tables as the file has it")
-        self._switch_on()
-        # The clock goes on at the host's pace, from the beginning of a minute on: nothing more is due for a while.
-        time.sleep(site.clock.until(1.0))
-        site.clock.stop()
-        self.settled_at = site.clock.now
-        self._must(self._undecided, "is not decided")
-        self.last_run = int(site.store.rows("SELECT MAX(id) AS id FROM job_run")[0]["id"] or 0)
-        self._must(self._unfinished, "has not ended")
-
-    def _must(self, left: Callable[[], list[str]], what: str) -> None:
-        """Wait until nothing is left."""
-
-        def is_done() -> bool:
-            self.site.look_after()
-            with suppress(*AWAY):
-                return not left()
-            return False
-
-        self.site.journal.note(f"wait until nothing {what}")
-        if not wait_until(is_done, max(1.0, self._ends_at - time.monotonic()), pause=0.2):
-            self.site.journal.wrong(f"{PATIENCE:.0f} s after the storm this {what}: {', '.join(left()[:5])}")
-
-    def _resume(self) -> None:
-        done = self.site.command("resume")
-        if done.returncode != 0 and "Nothing is paused" not in done.stderr:
-            self.site.journal.wrong(f"after the storm `resume` was refused: {done.stderr.strip()[-300:]}")
-
-    def _unlike_the_file(self) -> list[str]:
-        rows = self.site.store.rows("SELECT id FROM job_schedule WHERE archived_at IS NULL")
-        return sorted({row["id"] for row in rows} ^ set(self.site.fleet.ids()))
-
-    def _switch_on(self) -> None:
-        """Whatever the file has: so every schedule has to show that it still fires."""
-        rows = self.site.store.rows("SELECT id FROM job_schedule WHERE NOT enabled AND archived_at IS NULL")
-        if rows and self.site.command("schedules", "enable", *(row["id"] for row in rows)).returncode != 0:
-            self.site.journal.wrong("after the storm `schedules enable` was refused")
-
-    def _undecided(self) -> list[str]:
-        """Schedules whose newest occurrence no firing covers."""
-        covered: dict[str, datetime] = {}
-        for row in self.site.store.rows(
-            "SELECT schedule_id, MAX(scheduled_for) AS fired, MAX(missed_until) AS missed FROM schedule_firing "
-            "GROUP BY schedule_id"
-        ):
-            covered[row["schedule_id"]] = max((row["fired"] or FIRST_DAY), (row["missed"] or FIRST_DAY))
-        periods = self.site.store.rows("SELECT * FROM schedule_period WHERE until_at IS NULL")
-        return [period["schedule_id"] for period in periods if self._lacks(period, covered)]
-
-    def _lacks(self, period: Row, covered: dict[str, datetime]) -> bool:
-        lately = max(period["from_at"], self.settled_at - timedelta(hours=3))
-        newest = max(accountant.due_in(period | {"from_at": lately}, self.settled_at), default=None)
-        return newest is not None and covered.get(period["schedule_id"], FIRST_DAY) < newest
-
-    def _unfinished(self) -> list[str]:
-        rows = self.site.store.rows(
-            "SELECT id, job, status FROM job_run WHERE id <= ? AND status IN ('QUEUED', 'RUNNING')", self.last_run
-        )
-        return [f"run {row['id']} of {row['job']} ({row['status']})" for row in rows]
+def _account(site: Site, mending: Mending) -> accountant.Account:
+    account = accountant.settle_accounts(
+        accountant.open_books(site.store),
+        footprints.read(site.fleet.marks),
+        site.journal,
+        settled_at=mending.settled_at,
+        peak=site.clock.peak,
+        last_run=mending.last_run,
+    )
+    _look_at_logs(site, account)
+    return account
 
 
 def _stop(site: Site) -> None:
@@ -281,6 +210,3 @@ def _versions() -> dict[str, str]:
         "schedmgr": f"{said.strip().removeprefix('schedmgr ')} ({commit or 'no commit'})",
         "Python": sys.version.split()[0],
     }
-
-
-__all__ = ["boot_seconds", "report", "torture"]
