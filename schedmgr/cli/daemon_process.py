@@ -31,10 +31,12 @@ def run(settings: Settings) -> None:
             return
         if settings.worker_concurrency:
             pool.start()
-        daemon.run(stop)
-        daemon.end()
-        if settings.worker_concurrency:
-            pool.stop()
+        try:
+            daemon.run(stop)
+            daemon.end()
+        finally:  # whatever ended the daemon: its process must not live on with the worker alone
+            if settings.worker_concurrency:
+                pool.stop()
 
 
 def _daemon_options(settings: Settings) -> DaemonOptions:

@@ -32,9 +32,11 @@ def run(settings: Settings) -> None:
         if not station.begin(stop):
             return
         pool.start()
-        station.run(stop)
-        station.end()
-        pool.stop()
+        try:
+            station.run(stop)
+            station.end()
+        finally:  # whatever ended the station: its process must not live on unseen
+            pool.stop()
 
 
 def pool_options(settings: Settings) -> PoolOptions:

@@ -133,30 +133,33 @@ class Daemon:
         log.info("daemon started process=%s environment=%s", self._process.id, self._options.environment)
 
     def _guarded_step(self) -> float:
-        """One step; returns the seconds to sleep after it."""
+        """One step; returns the seconds to sleep after it.  Whatever it meets, the loop goes on."""
         try:
-            pause = self._step()
-        except Silent as silence:
-            return self._begin_anew(silence)
+            pause = self._step_or_what_is_left()
         except DatabaseUnavailable as error:
             self._outage.goes_on(error)
         except Exception:
-            log.exception("daemon step failed; trying each due schedule alone")
-            self._settle_one_by_one()
+            log.exception("daemon step failed")
         else:
             self._outage.is_over()
             return pause
         return ticking.AFTER_TROUBLE
 
-    def _begin_anew(self, silence: Silent) -> float:
-        """After a silence of more than a minute a new life begins, so that the gap stays on record."""
+    def _step_or_what_is_left(self) -> float:
+        """After a silence of more than a minute a new life, so that the gap stays on record; after an error, each due
+        schedule alone."""
         try:
+            return self._step()
+        except Silent as silence:
             self._begin_life()
-        except DatabaseUnavailable as error:
-            self._outage.goes_on(error)
+            log.warning("daemon began anew process=%s: %s", self._living().id, silence)
+            return 0.0
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            log.exception("daemon step failed; trying each due schedule alone")
+            self._settle_one_by_one()
             return ticking.AFTER_TROUBLE
-        log.warning("daemon began anew process=%s: %s", self._living().id, silence)
-        return 0.0
 
     def _step(self) -> float:
         look = ticking.look(self._database)
@@ -181,11 +184,9 @@ class Daemon:
     def _settle_one_by_one(self) -> None:
         try:
             ticking.tick_one_by_one(self._database, self._living())
-            self._on_enqueued()
         except Silent as silence:
             log.warning("daemon was frozen: %s", silence)
-        except DatabaseUnavailable as error:
-            self._outage.goes_on(error)
+        self._on_enqueued()
 
     @property
     def _name(self) -> str:

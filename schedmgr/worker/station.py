@@ -92,11 +92,9 @@ class Station:
         log.info("worker started process=%s environment=%s", self._process.id, self._options.environment)
 
     def _guarded_beat(self) -> float:
-        """One beat; returns the seconds to wait after it."""
+        """One beat; returns the seconds to wait after it.  Whatever it meets, the next one comes."""
         try:
-            self._log_lost(self._database.transact(self._beat))
-        except Silent as silence:
-            return self._begin_anew(silence)
+            self._beat_or_begin_anew()
         except DatabaseUnavailable as error:
             self._outage.goes_on(error)
         except Exception:
@@ -106,20 +104,17 @@ class Station:
             return self._beat_every
         return AFTER_TROUBLE
 
+    def _beat_or_begin_anew(self) -> None:
+        """After a silence of more than a minute a new life begins, so that the gap stays on record."""
+        try:
+            self._log_lost(self._database.transact(self._beat))
+        except Silent as silence:
+            self._begin_life()
+            log.warning("worker began anew process=%s: %s", self._living().id, silence)
+
     def _beat(self, session: Session) -> list[LostRun]:
         processes.beat_unbroken(session, self._living())
         return self._leases.look(session)
-
-    def _begin_anew(self, silence: Silent) -> float:
-        """After a silence of more than a minute a new life begins, so that the gap stays on record."""
-        try:
-            self._begin_life()
-        except DatabaseUnavailable as error:
-            self._outage.goes_on(error)
-            return AFTER_TROUBLE
-        self._outage.is_over()
-        log.warning("worker began anew process=%s: %s", self._living().id, silence)
-        return self._beat_every
 
     def _log_lost(self, lost: list[LostRun]) -> None:
         for run in lost:

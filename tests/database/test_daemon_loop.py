@@ -79,3 +79,16 @@ def test_definitions_that_could_not_be_written_are_written_once_the_database_is_
         seen = caplog.text.count("waits for the database")
         wait_until(lambda: caplog.text.count("waits for the database") > seen)
     wait_until(lambda: installation.schedules() == ["feeds"])
+
+
+def test_a_table_that_is_away_for_a_while_as_in_a_restore_does_not_end_the_loop(
+    looping, installation, tmp_path, caplog
+):
+    looping()
+    wait_until(lambda: installation.schedules() == ["feeds"])
+    installation.sql("ALTER TABLE job_schedule RENAME TO away")
+    wait_until(lambda: "daemon step failed" in caplog.text)
+    installation.sql("ALTER TABLE away RENAME TO job_schedule")
+    definitions = (tmp_path / "definitions.py").read_text()
+    (tmp_path / "definitions.py").write_text(definitions.replace("'feeds'", "'digest'"))
+    wait_until(lambda: "digest" in installation.schedules())

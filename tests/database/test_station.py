@@ -96,6 +96,16 @@ def test_after_more_than_a_minute_a_new_life_begins(station, in_a_thread, clock,
     assert lives()[1].id == station.process_id
 
 
+def test_a_new_life_that_the_database_refuses_is_begun_later(station, in_a_thread, installation, clock, lives, caplog):
+    in_a_thread(station)
+    wait_until(lives)
+    installation.sql("CREATE TRIGGER refuses BEFORE INSERT ON process BEGIN SELECT RAISE(ABORT, 'no life'); END")
+    clock.move(seconds=70)
+    wait_until(lambda: "worker's beat failed" in caplog.text)
+    installation.sql("DROP TRIGGER refuses")
+    wait_until(lambda: len(lives()) == 2)
+
+
 def test_its_orderly_end_is_on_record(station, stop, lives):
     station.begin(stop)
     station.end()
