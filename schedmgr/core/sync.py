@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, case, insert, select, update
 
 from schedmgr.core import comparison, installation, loading, locking, periods, settlement
 from schedmgr.core.comparison import Change, ChangeKind, StoredJob, StoredSchedule
@@ -159,10 +160,15 @@ def _write_schedules(session: Session, definitions: Definitions, stored: Mapping
             back = values | {"archived_at": None, "changed_at": session.now()}
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(back))
         elif row.fingerprint != values["fingerprint"]:
-            changed = values | {"changed_at": session.now()}
+            changed = values | {"changed_at": _after_what_is_decided(session)}
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(changed))
         elif row.position != position:
             session.execute(update(JobSchedule).where(JobSchedule.id == schedule.id).values(position=position))
+
+
+def _after_what_is_decided(session: Session) -> ColumnElement[datetime]:
+    """Now; after a clock that was set back, the instant up to which the old definition has decided."""
+    return case((JobSchedule.accounted_until > session.now(), JobSchedule.accounted_until), else_=session.now())
 
 
 def _new(session: Session) -> dict[str, Any]:

@@ -242,3 +242,16 @@ def test_a_pause_that_ends_before_what_it_has_kept_from_firing_is_no_contradicti
         found = verify(session)
     assert [row.reason for row in installation.firings("feeds")] == [Reason.MISSED_PAUSED]
     assert (found.problems, found.stepped_back) == ([], 1)
+
+
+def test_a_definition_that_changes_after_a_step_back_does_not_count_for_what_was_decided_before(
+    daemon, installation, clock
+):
+    clock.set_to(at(12, 0, 30))
+    installation.tick()
+    clock.set_to(at(11, 30))
+    installation.sync(Schedule("feeds", cron="*/5 * * * *", execution_mode="ALL_JOBS", grace=600))
+    clock.set_to(at(14, 0))
+    installation.tick()
+    with installation.database.read() as session:
+        assert verify(session).problems == []

@@ -150,7 +150,7 @@ def test_twenty_thousand_old_runs_are_removed_and_no_firing_waits_for_it(
     steps = walk(daemon(timedelta(hours=1)), lambda _: said("history pruned") != [], seconds=10)
 
     due = [step for step in steps if step.was_due]
-    assert len(due) >= 10
+    assert len(due) >= 5
     assert [step for step in due if step.removed or step.is_due] == []
 
     pruning = [step for step in steps if step.removed]
