@@ -19,7 +19,7 @@ from pymysql.connections import Connection as Driver
 from pymysql.constants import CLIENT
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from schedmgr import clock
 from schedmgr.database import backend
@@ -37,12 +37,14 @@ IDLE_TIMEOUT_MYSQL = 30  # MySQL has this one only: it also frees locks
 COLLATION = "utf8mb4_bin"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AVOIDED_FOR = 30.0  # seconds for which a host that did not answer is tried last
+MAKESHIFT_FOR = 30.0  # seconds for which a connection to a host that takes no changes is used where there are others
 
 TRY_AGAIN = {
     1213,  # deadlock, or a conflict between the nodes of a cluster
     1205,  # lock wait time-out
     1020,  # record changed since last read
     1317,  # query killed
+    1412,  # a migration has just changed the table
 }
 CUT_OFF = {
     0,  # PyMySQL's own, for a connection that is closed already
@@ -60,6 +62,9 @@ NO_CLUSTER = {
     1180,  # the cluster could not take the commit
 }
 READ_ONLY = {1290, 1836}
+_MAKESHIFT_SINCE = "schedmgr_makeshift_since"
+"""On a connection: when it was opened at a host that takes no changes, although DATABASE_URL names others."""
+
 NO_SERVER = (pymysql.MySQLError, IndexError, ValueError, struct.error)
 """What PyMySQL raises when it is greeted by something else than a server, besides the server's own errors."""
 MENDS: tuple[tuple[set[int], str], ...] = (
@@ -75,7 +80,8 @@ MENDS: tuple[tuple[set[int], str], ...] = (
     ),
     (READ_ONLY, "The database at {where} is read-only: {said}. Let DATABASE_URL name the server that takes changes."),
     ({3, 28, 1021, 1114}, "The database at {where} cannot write: {said}. Make room on its disk."),
-    ({1040, 1203}, "The database at {where} takes no more connections ({said}). Raise its max_connections."),
+    ({1129}, "The database at {where} refuses this host: {said}."),
+    ({1040, 1203, 1226}, "The database at {where} takes no more connections ({said}). Raise its max_connections."),
 )
 """What a person should read of the other errors that no program can mend."""
 
@@ -90,6 +96,7 @@ class MySQL:
         self._tls = _tls(servers.options)
         self._avoided: dict[Host, float] = {}
         self._used_last = servers.hosts[0]
+        self._is_cluster = False
         self._lock = threading.Lock()
         # A read sees one state however many queries it takes; a write sees what is there when each of its statements
         # starts, and so decides on what others have committed.
@@ -148,6 +155,7 @@ class MySQL:
             **backend.pool(),
         )
         event.listen(engine, "connect", _compare_exactly)
+        event.listen(engine, "checkout", _leave_makeshift)
         event.listen(engine, "handle_error", self._on_error, retval=True)
         return engine
 
@@ -158,7 +166,7 @@ class MySQL:
             context.is_disconnect = True
         if code in CUT_OFF and isinstance(context.original_exception.__context__, TimeoutError):
             self._avoid(self._used_last)  # it takes connections perhaps, but does not answer on them
-        if code == LOCK_WAIT and _waited_for_cluster(context):
+        if code == LOCK_WAIT and self._is_cluster and _waited_for_cluster(context):
             context.is_disconnect = True
             return self._without_cluster("it waited for them in vain")
         return None
@@ -182,6 +190,8 @@ class MySQL:
                 return connection
             read_only = read_only or connection
         if read_only is not None:
+            if len(self._servers.hosts) > 1:
+                vars(read_only)[_MAKESHIFT_SINCE] = clock.monotonic()
             return read_only
         # A node that answers without a cluster says more than those that do not answer.
         raise next((failure for failure in failures if _code(failure) in NO_CLUSTER), failures[0])
@@ -197,7 +207,7 @@ class MySQL:
         except RuntimeError as error:  # PyMySQL needs encryption for this way of signing in
             raise pymysql.OperationalError(1045, f"{error}; add ?ssl=true to DATABASE_URL") from error
         try:
-            _prepare(connection, characteristics)
+            self._is_cluster = _prepare(connection, characteristics)
         except pymysql.MySQLError:
             connection.close()
             raise
@@ -244,6 +254,13 @@ def _compare_exactly(connection: Driver[Any], _record: Any) -> None:
         cursor.execute(f"SET NAMES utf8mb4 COLLATE {COLLATION}")
 
 
+def _leave_makeshift(connection: Driver[Any], _record: Any, _proxy: Any) -> None:
+    """One in use would stay for ever at a host that takes no changes, and perhaps does not have the newest ones."""
+    since = vars(connection).get(_MAKESHIFT_SINCE)
+    if since is not None and clock.monotonic() - since > MAKESHIFT_FOR:
+        raise DisconnectionError("there may be a host again that takes changes")
+
+
 def _tls(options: dict[str, str]) -> ssl.SSLContext | None:
     if "ssl_ca" in options:
         return ssl.create_default_context(cafile=options["ssl_ca"])
@@ -255,18 +272,23 @@ def _tls(options: dict[str, str]) -> ssl.SSLContext | None:
     return context
 
 
-def _prepare(connection: Driver[Any], characteristics: str) -> None:
-    """Nothing is left to how the server is set up: strictness, zone, isolation, and how long silence may hold locks."""
+def _prepare(connection: Driver[Any], characteristics: str) -> bool:
+    """Nothing is left to how the server is set up: strictness, zone, isolation, and how long silence may hold locks.
+
+    Returns whether it is a node of a cluster.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT VERSION()")
         is_mariadb = "MariaDB" in str(cursor.fetchone())
         cursor.execute("SET SESSION " + ", ".join(_session_variables(is_mariadb)))
         cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {characteristics}")
-        if is_mariadb and _is_cluster_node(cursor):
+        is_cluster_node = is_mariadb and _is_cluster_node(cursor)
+        if is_cluster_node:
             if said := _without_cluster(cursor):
                 raise pymysql.OperationalError(1047, said)
             # A read also sees what was committed through another node.
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
+    return is_cluster_node
 
 
 def _session_variables(is_mariadb: bool) -> Iterator[str]:
@@ -293,7 +315,7 @@ def _is_read_only(connection: Driver[Any]) -> bool:
         cursor.execute("SELECT @@global.read_only")
         (answer,) = cursor.fetchone() or (0,)
     connection.rollback()
-    return bool(answer)
+    return str(answer) not in ("0", "OFF")  # a number, from MariaDB 12 on a word
 
 
 def _without_cluster(cursor: Any) -> str | None:
@@ -303,10 +325,13 @@ def _without_cluster(cursor: Any) -> str | None:
     return None if states.get("wsrep_ready") == "ON" else f"it is {states.get('wsrep_cluster_status')}"
 
 
+_ROW_LOCKS = ("FOR UPDATE", "FOR SHARE", "LOCK IN SHARE MODE")
+
+
 def _waited_for_cluster(context: ExceptionContext) -> bool:
-    """Whether what took too long was to catch up with the cluster: a plain read waits for that, but for no lock."""
+    """Whether what took too long was to catch up with the cluster: a plain read waits for that, but for no row."""
     statement = (context.statement or "SELECT").lstrip().upper()  # there is none while a session is prepared
-    return statement.startswith("SELECT") and "FOR UPDATE" not in statement
+    return statement.startswith("SELECT") and not any(lock in statement for lock in _ROW_LOCKS)
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -13,7 +13,7 @@ import pytest
 from mariadb import Server, reason_to_skip
 from sqlalchemy import insert, select, text, update
 
-from schedmgr.core import health
+from schedmgr.core import health, locking
 from schedmgr.database.engine import Database, Session
 from schedmgr.database.failures import ConnectionLost, TransactionLost
 from schedmgr.database.migrate import migrate
@@ -129,6 +129,26 @@ def test_who_waits_in_vain_for_a_row_is_told_that_another_holds_it(server, datab
         with is_told, database.write() as session:
             change(session, "a", "ann")
     assert changed_by(database) == {"a": "other"}
+
+
+@pytest.mark.parametrize(
+    ("hold", "ask"),
+    [
+        pytest.param(lambda session: change(session, "environment", "other"), locking.hold_pauses, id="a row to share"),
+        pytest.param(
+            lambda session: session.execute(text("LOCK TABLES setting WRITE")),
+            lambda session: session.scalar(select(Setting.key)),
+            id="a whole table to read",
+        ),
+    ],
+)
+def test_who_only_reads_and_waits_in_vain_is_not_told_of_a_cluster_where_there_is_none(server, database, hold, ask):
+    write_row(database, "environment")
+    with opened(server) as other, other.write() as holding:
+        hold(holding)
+        with pytest.raises(TransactionLost, match="Another transaction held"), database.write() as session:
+            ask(session)
+        holding.execute(text("UNLOCK TABLES"))
 
 
 def test_work_that_waited_in_vain_is_done_again_as_a_whole(server, database):

@@ -241,6 +241,20 @@ def port_in_use(database: Database) -> int:
     return port
 
 
+def port_read_from(database: Database) -> int:
+    with database.read() as session:
+        port: int = session.scalar(text("SELECT @@port"))
+    return port
+
+
+@pytest.fixture
+def demoted_server(loose_server) -> Iterator[Server]:
+    """One that takes no changes at the beginning."""
+    loose_server.query("SET GLOBAL read_only = 1")
+    yield loose_server
+    loose_server.query("SET GLOBAL read_only = 0")
+
+
 def test_the_first_host_is_used_while_it_can_be(loose_server, read_only_server):
     with opened(loose_server.port, read_only_server.port) as database:
         assert port_in_use(database) == loose_server.port
@@ -259,6 +273,17 @@ def test_where_the_first_host_takes_no_changes_the_next_is_used(read_only_server
 def test_where_no_other_host_answers_one_that_takes_no_changes_is_read_from(read_only_server, dead_port):
     with opened(read_only_server.port, dead_port) as database, database.read() as session:
         assert session.scalar(text("SELECT @@port")) == read_only_server.port
+
+
+def test_a_host_that_takes_no_changes_is_left_once_another_one_takes_them(
+    read_only_server, demoted_server, monkeypatch
+):
+    with opened(read_only_server.port, demoted_server.port) as database:
+        assert port_read_from(database) == read_only_server.port
+        demoted_server.query("SET GLOBAL read_only = 0")
+        assert port_read_from(database) == read_only_server.port  # for a while
+        monkeypatch.setattr("schedmgr.database.mysql.MAKESHIFT_FOR", 0.0)
+        assert port_read_from(database) == demoted_server.port
 
 
 def test_a_host_that_did_not_answer_is_tried_last_for_a_while(listener, loose_server, monkeypatch):
