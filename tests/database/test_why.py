@@ -130,6 +130,30 @@ def test_one_that_nobody_was_there_for_says_which_daemons_lived_when(fired, ask,
     assert 'missed="run_once"' in answer.do
 
 
+@pytest.mark.parametrize(("missed", "advice"), [("run_once", 'missed="catch_up"'), ("catch_up", "catch_up_limit")])
+def test_one_that_a_generous_policy_left_out_is_not_told_to_have_that_policy(installation, ask, clock, missed, advice):
+    clock.set_to(at(11, 58, 30))
+    installation.turned_on(five_minutes(missed=missed, catch_up_limit=1))
+    clock.set_to(at(12, 27))
+    installation.start_daemon()
+    installation.tick()
+    answer = ask(at(12, 15))
+    assert answer.verdict == "missed no daemon"
+    assert advice in answer.do
+    assert f'missed="{missed}"' not in answer.do
+
+
+def test_after_a_clock_that_was_set_back_the_next_one_is_the_first_that_is_not_decided(fired, ask, clock):
+    clock.set_to(at(14, 2))
+    fired.start_daemon()
+    fired.tick()
+    clock.set_to(at(12, 7))
+    assert ask().next == (
+        "Due again at Mon 2 Mar 2026 14:05 UTC, in 1 h 58 min. The database's clock was set back: until then all is "
+        "decided."
+    )
+
+
 def test_with_no_daemon_yet_the_first_thing_to_do_is_to_start_one(fired, ask, clock):
     clock.set_to(at(12, 27))
     fired.start_daemon()
@@ -216,7 +240,7 @@ def test_a_time_that_is_not_due_names_those_before_and_after(fired, ask):
     assert answer.verdict == "not due"
     assert "not due at Mon 2 Mar 2026 11:59:30 UTC." in answer.headline
     assert answer.because == "It was on, by */5 * * * *: every 5 minutes."
-    assert "It was never due before, and after at Mon 2 Mar 2026 12:00 UTC." in answer.evidence
+    assert "It was never due before, and then at Mon 2 Mar 2026 12:00 UTC." in answer.evidence
     assert answer.do.endswith("schedules why feeds --at 2026-03-02T12:00:00Z")
 
 
@@ -249,7 +273,7 @@ def test_a_time_at_which_it_was_off_and_is_not_any_more(fired, ask, clock):
     fired.enable("feeds")
     answer = ask(at(12, 10))
     assert answer.headline == "It was off then: nothing of it was due."
-    assert "and after at Mon 2 Mar 2026 12:35 UTC." in words(answer)
+    assert "and then at Mon 2 Mar 2026 12:35 UTC." in words(answer)
 
 
 def test_one_that_is_archived_says_since_when(fired, ask, clock):
@@ -261,7 +285,7 @@ def test_one_that_is_archived_says_since_when(fired, ask, clock):
 
 
 def test_a_time_before_the_schedule_was_there(running, ask):
-    assert "It came into the tables only at" in ask(at(9, 0)).because
+    assert "It did not exist then: it came into the tables at Mon 2 Mar" in ask(at(9, 0)).because
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from schedmgr.core.ledger.rows import Firing
 from schedmgr.core.ledger.scene import Scene
 from schedmgr.core.ledger.spans import FOREVER
 from schedmgr.core.ledger.waiting import Run
-from schedmgr.vocabulary import UNFINISHED, Decision, Reason, RunStatus, Trigger
+from schedmgr.vocabulary import UNFINISHED, Decision, Missed, Reason, RunStatus, Trigger
 
 
 def answer(scene: Scene, at: datetime, firing: Firing) -> Answer:
@@ -106,10 +106,17 @@ def _what_to_do(scene: Scene, firing: Firing) -> str:
     if firing.reason == Reason.MISSED_NO_DAEMON and scene.living() is None:
         return "No daemon is running now either. Start one: schedmgr daemon"
     if firing.reason in (Reason.MISSED_NO_DAEMON, Reason.MISSED_LATE):
-        return f'{run}. To have it made up next time: missed="run_once" in its definition'
+        return run + _MAKING_UP.get(scene.schedule.missed, "")
     if firing.reason == Reason.OVERLAP:
         return f'{run}. To have it wait instead: overlap="queue" in its definition'
     return run
+
+
+_MAKING_UP = {
+    Missed.SKIP.value: '. To have it made up next time: missed="run_once" in its definition',
+    Missed.RUN_ONCE.value: '. To have more than the newest made up next time: missed="catch_up" in its definition',
+    Missed.CATCH_UP.value: ". To have more made up next time: a higher catch_up_limit in its definition",
+}
 
 
 def _cause(scene: Scene, firing: Firing, at: datetime) -> list[str]:

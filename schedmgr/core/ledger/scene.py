@@ -75,10 +75,13 @@ class Scene:
         return next((pause for pause in self.evidence.pauses if pause.span.first <= at <= pause.span.last), None)
 
     def next_words(self, at: datetime) -> str:
-        """When it is due again after an instant, or after now if that is later."""
-        upcoming = self.next_due(max(at, self.now))
+        """When it is due again after an instant, after now, and after all that is decided already."""
+        decided_until = self.schedule.accounted_until or self.now
+        upcoming = self.next_due(max(at, self.now, decided_until))
         if upcoming is None:
             return "It is never due again." if self.schedule.is_on else ""
         zone = told.local(upcoming, self.schedule.timezone)
         pause = " All schedules are paused." if self.pause_at(self.now) else ""
-        return f"Due again at {told.moment(upcoming)}{zone}, {told.away(upcoming, self.now)}.{pause}"
+        is_ahead = decided_until > self.now
+        ahead = " The database's clock was set back: until then all is decided." if is_ahead else ""
+        return f"Due again at {told.moment(upcoming)}{zone}, {told.away(upcoming, self.now)}.{ahead}{pause}"

@@ -74,7 +74,7 @@ def _why_off(scene: Scene, at: datetime) -> tuple[str, str, str]:
         since = f"Archived since {told.moment(schedule.archived_at)}: it left the definitions."
         return "archived", since, "Put it back into the definitions and deploy them; it comes back off."
     if schedule.created_at is not None and at < schedule.created_at:
-        return "off", f"It came into the tables only at {told.moment(schedule.created_at)}.", ""
+        return "off", f"It did not exist then: it came into the tables at {told.moment(schedule.created_at)}.", ""
     ended = max((scene.end_of(period) for period in scene.periods if scene.end_of(period) <= at), default=None)
     if ended is not None:
         person = people.who_turned_off(scene.session, schedule.id, at)
@@ -119,7 +119,7 @@ def _surroundings(scene: Scene, at: datetime) -> tuple[str, ...]:
     if before is None and after is None:
         return ()
     first = "It was never due before" if before is None else f"Due before at {told.moment(before)}"
-    return (f"{first}, {'and never after' if after is None else f'and after at {told.moment(after)}'}.",)
+    return (f"{first}, {'and never after' if after is None else f'and then at {told.moment(after)}'}.",)
 
 
 def coming(scene: Scene, at: datetime) -> Answer:
