@@ -29,7 +29,7 @@ def _all(reading: Reading, environment: str, can_act: bool) -> Iterator[Banner]:
     snapshot = reading.snapshot
     if reading.is_old:
         yield _no_answer(snapshot.now)
-    yield from _judged(snapshot)
+    yield from _judged(snapshot, "writes", "undecidable")
     yield from _set_back(snapshot)
     yield from _environment(snapshot, environment)
     yield from _daemons(snapshot)
@@ -41,6 +41,7 @@ def _all(reading: Reading, environment: str, can_act: bool) -> Iterator[Banner]:
     yield from _missed(snapshot)
     yield from _repairs(snapshot)
     yield from _clocks(snapshot)
+    yield from _judged(snapshot, "durability")  # the last: it stands for weeks, and hides nothing that is wrong now
 
 
 def _no_answer(shown: datetime) -> Banner:
@@ -52,10 +53,10 @@ def _no_answer(shown: datetime) -> Banner:
     )
 
 
-def _judged(snapshot: Snapshot) -> Iterator[Banner]:
+def _judged(snapshot: Snapshot, *keys: str) -> Iterator[Banner]:
     """What health says in words that time does not change."""
     for check in health.judge(snapshot.vitals).troubles:
-        if check.key in _JUDGED:
+        if check.key in keys:
             kind, title = _JUDGED[check.key]
             yield Banner(check.key, kind, title, check.sentence)
 
@@ -119,7 +120,7 @@ def _not_firing(snapshot: Snapshot, alive: Sequence[Life]) -> Iterator[Banner]:
         Kind.BAD,
         f"The daemon on {alive[0].host} beats but does not fire",
         f"The oldest due run, {oldest.schedule_id}, was due {_mark(oldest.due_at)}. "
-        "Restart that process; its log says what it waits for.",
+        "Its log and `schedmgr health -v` say what it waits for; if they name nobody else, restart that process.",
     )
 
 
@@ -140,9 +141,19 @@ def _stale(snapshot: Snapshot) -> Iterator[Banner]:
             f"stale-{daemon.id}",
             Kind.BAD if late else Kind.WARN,
             f"The daemon on {daemon.host} stopped beating {_mark(daemon.beat_at)}",
-            f"{because}Another process holds the database file, or that one is frozen or was killed. "
-            "If this stays, restart that process.",
+            f"{because}{_what_keeps_it(snapshot)} If this stays, restart that process.",
         )
+
+
+def _what_keeps_it(snapshot: Snapshot) -> str:
+    server = snapshot.vitals.server
+    if server is None:
+        return "Another process holds the database file, or that one is frozen or was killed."
+    seconds = 10 if server.name == "MariaDB" else 30
+    return (
+        "It was killed, is frozen, or does not reach the database, which frees the work of a frozen daemon within "
+        f"{seconds} s."
+    )
 
 
 def _disagreeing(snapshot: Snapshot, alive: Sequence[Life]) -> Iterator[Banner]:

@@ -123,6 +123,31 @@ def test_a_server_that_does_not_flush_at_commit(shown):
     assert "durability" not in shown(server=Server("MariaDB", False, (flush,), 3))
 
 
+def test_what_hinders_nothing_now_stands_below_what_does(feed, shown):
+    flush = Unflushed("innodb_flush_log_at_trx_commit", "2", "1")
+    feed.sql("UPDATE job_schedule SET cron = '61 * * * *', next_run_at = NULL")
+    keys = list(shown(server=Server("MariaDB", False, (flush,), None)))
+    assert keys.index("undecidable") < keys.index("durability")
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        (None, "Another process holds the database file"),
+        (Server("MariaDB", False, (), None), "which frees the work of a frozen daemon within 10 s."),
+        (Server("MySQL", False, (), None), "which frees the work of a frozen daemon within 30 s."),
+    ],
+)
+def test_a_daemon_that_fell_silent_is_explained_by_the_database_at_hand(feed, shown, clock, server, said):
+    feed.sql("UPDATE process SET host = 'app-9'")
+    clock.move(minutes=2)
+    feed.start_daemon()
+    found = shown(server=server)
+    (key,) = [key for key in found if key.startswith("stale-")]
+    assert said in found[key].text
+    assert ("database file" in found[key].text) == (server is None)
+
+
 def test_a_server_that_takes_no_changes(shown):
     assert "writes" not in shown(server=Server("MariaDB", True, (), None))
     assert "writes" in shown(server=Server("MariaDB", True, (), None), processes=())
