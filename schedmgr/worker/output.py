@@ -113,6 +113,8 @@ class Capture:
                 self._closed.wait(self._spacing)
         if self._refused is None or self._flush():
             self._flush(last=True)
+        if self._refused is not None:
+            log.warning("output lost run=%d: it could not be stored until the run ended", self._run_id)
 
     def _flush(self, *, last: bool = False) -> bool:
         """Whether the sink took it.  What it refused is kept, and what comes meanwhile stays pending, bounded."""
@@ -122,9 +124,12 @@ class Capture:
         try:
             self._sink.write(flush)
         except Exception as error:  # whatever its database met: the job goes on
-            log.warning("output not stored run=%d error=%r", self._run_id, error)
+            level = logging.WARNING if self._refused is None else logging.DEBUG  # it is tried twice a second
+            log.log(level, "output not stored yet run=%d: %s: %s", self._run_id, type(error).__name__, error)
             self._refused = flush
             return False
+        if self._refused is not None:
+            log.info("output is stored again run=%d", self._run_id)
         self._refused = None
         return True
 

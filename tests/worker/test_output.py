@@ -153,6 +153,28 @@ def test_a_sink_that_refuses_to_the_end_does_not_hold_up_the_end():
     assert len(sink.offered) == 2
 
 
+def test_a_sink_that_refuses_for_long_is_told_once_and_so_is_its_return(caplog):
+    caplog.set_level("INFO")
+    sink = MoodySink(refusals=100)
+    capture = Capture(sink, run_id=7, spacing=0)
+    capture.feed("out", b"one\n", NOW)
+    sink.on_success = capture.close
+    capture.write_out()
+    assert caplog.messages == [
+        "output not stored yet run=7: ConnectionError: the database is away",
+        "output is stored again run=7",
+    ]
+
+
+def test_output_that_is_lost_is_told(caplog):
+    sink = MoodySink(refusals=1000)
+    capture = Capture(sink, run_id=7, spacing=0)
+    capture.feed("out", b"lost\n", NOW)
+    sink.on_refusal = capture.close
+    capture.write_out()
+    assert caplog.messages[-1] == "output lost run=7: it could not be stored until the run ended"
+
+
 def test_flushes_are_spaced_and_the_last_is_not():
     sink = MoodySink()
     capture = Capture(sink, run_id=7, spacing=1000)
