@@ -97,7 +97,13 @@ def _servers(url: str) -> Servers:
 def _host(text: str) -> Host:
     found = _HOST.fullmatch(text)
     if found is None or not 0 < int(found["port"] or PORT) < 65_536:
-        # What stands for a port and is no number may be a password whose host was forgotten.
-        shown = text if found is not None else text.partition(":")[0]
-        raise DatabaseURLError(f"{shown!r} is no host. Write HOST or HOST:PORT, and a comma between several.")
+        # What stands for a port and is no number may be a password whose host was forgotten: it is not shown.
+        name, colon, _ = text.partition(":")
+        is_port_wrong = found is None and bool(colon) and _HOST.fullmatch(name) is not None
+        fault = (
+            f"What stands after '{name}:' is no port."
+            if is_port_wrong
+            else f"{(text if found else name)!r} is no host."
+        )
+        raise DatabaseURLError(f"{fault} Write HOST or HOST:PORT, and a comma between several.")
     return Host(found["name"].strip("[]"), int(found["port"] or PORT))

@@ -94,7 +94,8 @@ def test_a_password_is_never_part_of_what_is_printed():
         ("mysql://ann:x@d b/app", "'d b' is no host. Write HOST or HOST:PORT, and a comma between several."),
         ("mysql://ann:x@db:0/app", "'db:0' is no host. Write HOST or HOST:PORT, and a comma between several."),
         ("mysql://ann:x@db:65536/app", "'db:65536' is no host. Write HOST or HOST:PORT, and a comma between several."),
-        ("mysql://ann:x@db:٣٣٠٦/app", "'db' is no host. Write HOST or HOST:PORT, and a comma between several."),
+        ("mysql://ann:x@db:٣٣٠٦/app", "What stands after 'db:' is no port. Write HOST or HOST:PORT"),
+        ("mysql://ann:x@db:abc/app", "What stands after 'db:' is no port. Write HOST or HOST:PORT"),
         ("mysql://ann:x@::1/app", "'' is no host. Write HOST or HOST:PORT, and a comma between several."),
         (
             "mysql://ann:x@db/app?ssl_cert=a.pem",

@@ -128,7 +128,7 @@ def test_a_server_is_taken_as_it_is_written(load):
         ),
         (
             "mysql://ann:secret/app",
-            "DATABASE_URL: 'mysql://ann:****/app' is not allowed. 'ann' is no host. Write HOST or HOST:PORT",
+            "DATABASE_URL: 'mysql://ann:****/app' is not allowed. What stands after 'ann:' is no port.",
         ),
         (
             "mysql://ann:secret@db/app?timeout=5",
