@@ -56,11 +56,11 @@ def sync(
     if not change_environment:
         _refuse_wrong_environment(session, definitions, environment)
         _refuse_sample(session, definitions)
+    _hold_what_changes(session, definitions)
     changes = comparison.compare(session, definitions)
     stored = comparison.stored_schedules(session)
     touched = [change.id for change in changes if change.thing == "schedule" and change.enabled]
     restarted = [id for id in periods.of_other_tzdata(session) if id not in touched]
-    locking.lock_schedules(session, [*touched, *restarted])
     settled = settlement.settle(session, [*touched, *restarted], process_id=process_id)
     _write_jobs(session, definitions)
     _write_schedules(session, definitions, stored)
@@ -69,6 +69,12 @@ def sync(
     installation.set_environment(session, environment, by)
     installation.put_in_force(session, definitions.fingerprint, definitions.source, len(definitions.schedules), by)
     return Synced(changes, settled)
+
+
+def _hold_what_changes(session: Session, definitions: Definitions) -> None:
+    """Wait for whoever is just switching or deciding one of these schedules: what is compared then, stays so."""
+    changed = [change.id for change in comparison.compare(session, definitions) if change.thing == "schedule"]
+    locking.lock_schedules(session, [*changed, *periods.of_other_tzdata(session)])
 
 
 def was_replaced(session: Session, definitions: Definitions) -> bool:

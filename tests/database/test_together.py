@@ -1,21 +1,26 @@
 """Daemons, workers and people at the same time, each with connections of its own."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
+from kinds import ON_MARIADB
 from sqlalchemy import text
 
 from schedmgr.core import actions, locking, processes
 from schedmgr.core.audit import Requester
 from schedmgr.core.definitions import Schedule
+from schedmgr.core.settlement import Settlement
 from schedmgr.daemon import tick
 from schedmgr.database.types import readable_instant
 from schedmgr.vocabulary import ProcessRole
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ANN = Requester("web:ann", "192.0.2.7")
+PATIENCE = 30.0  # seconds
 IDS = [f"s{number}" for number in range(120)]
 
 
@@ -90,6 +95,41 @@ def test_whoever_pauses_while_daemons_tick_leaves_no_gap(due_at_noon, together, 
     people = open_database()
     together(daemon(), lambda: people.transact(lambda session: actions.pause(session, ANN, "db failover")), daemon())
     assert [len(due_at_noon.firings(id)) for id in IDS] == [1] * len(IDS)
+
+
+@ON_MARIADB  # rows are locked one by one
+@pytest.mark.parametrize(
+    ("throw", "is_on", "due_by"),
+    [(actions.enable, False, ["*/10 * * * *"]), (actions.disable, True, [])],
+    ids=["on", "off"],
+)
+def test_a_switch_that_is_thrown_while_a_deploy_waits_for_it_counts(
+    installation, open_database, mariadb_server, throw, is_on, due_by
+):
+    installation.sync(Schedule("feeds", cron="*/5 * * * *", execution_mode="ALL_JOBS"))
+    if is_on:
+        installation.enable("feeds")
+    changed = Schedule("feeds", cron="*/10 * * * *", execution_mode="ALL_JOBS")
+    with ThreadPoolExecutor(1) as threads:
+        with open_database().write() as person:
+            throw(person, "feeds", ANN)
+            deploy = threads.submit(installation.sync, changed)
+            wait_until(lambda: somebody_waits_for_a_row(mariadb_server))
+        deploy.result()
+    assert [period.cron for period in installation.periods("feeds") if period.until_at is None] == due_by
+    assert installation.schedule("feeds").enabled is not is_on
+    assert installation.repair() == Settlement()
+
+
+def somebody_waits_for_a_row(server):
+    return server.query("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'") != []
+
+
+def wait_until(condition):
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < limit, "it did not come true"
+        threading.Event().wait(0.2)  # asked more often, a server gives its old answer
 
 
 def test_the_same_request_at_the_same_time_enqueues_once(due_at_noon, together, open_database):
