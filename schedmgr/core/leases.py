@@ -55,7 +55,8 @@ class LeaseWatch:
             self._unchanged_since.clear()
         self._looked_at = now
         held = _held_runs(session)
-        self._unchanged_since = {run: self._unchanged_since.get(run, now) for run in held}
+        seen_at = self._monotonic()  # a database may be slow to answer: what it shows may be newer than the question
+        self._unchanged_since = {run: self._unchanged_since.get(run, seen_at) for run in held}
         lapsed = [run for run, since in self._unchanged_since.items() if now - since > self._lease_seconds]
         return [lost for run in lapsed if (lost := self._lose(session, run, now)) is not None]
 

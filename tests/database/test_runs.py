@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from schedmgr.core import actions, attempts, locking, transitions
 from schedmgr.core.attempts import OutputChunk
@@ -302,6 +302,25 @@ def test_a_watcher_that_was_frozen_watches_anew(queue, watching):
     watching.frozen_for(600)
     assert watching.for_seconds(60) == []
     assert len(watching.for_seconds(20)) == 1
+
+
+def test_the_time_that_a_database_takes_to_answer_is_no_silence_of_a_worker(queue, database):
+    queue.put(Job("tidy", command="true"))
+    queue.claim()
+    stopwatch = Stopwatch()
+    watch = LeaseWatch(LEASE_SECONDS, stopwatch)
+
+    def answers_after_25_seconds(*_):
+        stopwatch.seconds += 25
+
+    with database.write() as session:
+        event.listen(session.connection, "before_cursor_execute", answers_after_25_seconds)
+        assert watch.look(session) == []
+    seen_after = []
+    for seconds in (5, 25, 25, 10):
+        stopwatch.seconds += seconds
+        seen_after.append(len(database.transact(watch.look)))
+    assert seen_after == [0, 0, 0, 1]
 
 
 def test_a_watcher_that_has_just_started_waits_a_whole_lease(queue, watching, clock):
