@@ -17,8 +17,7 @@ class FastClock:
     def __init__(self, file: Path, start: datetime, pace: float) -> None:
         self.file = file
         self.pace = pace
-        self.peak = start
-        """The latest instant that the clock ever showed."""
+        self._highest = start
         self._lock = threading.Lock()
         self._offset = (start - datetime.now(UTC)).total_seconds()
         self._moved_at = time.monotonic()
@@ -30,6 +29,11 @@ class FastClock:
     def now(self) -> datetime:
         """What the processes of the site see."""
         return datetime.now(UTC) + timedelta(seconds=self._offset)
+
+    @property
+    def peak(self) -> datetime:
+        """The latest instant that the clock ever showed."""
+        return max(self._highest, self.now)
 
     def start(self) -> None:
         self._moved_at = time.monotonic()
@@ -73,4 +77,4 @@ class FastClock:
         new = self.file.with_suffix(".new")
         new.write_text(repr(self._offset))
         new.rename(self.file)
-        self.peak = max(self.peak, self.now)
+        self._highest = self.peak

@@ -94,9 +94,13 @@ def text(found: Findings) -> str:
         *_row("wrong", (f"{len(cases)} {check}" for check, cases in account.wrong.items())),
     ]
     for check, cases in (*account.wrong.items(), ("verify", found.verified.problems)):
-        lines += [f"  {check.upper()}: {case}" for case in cases[:SHOWN]]
-        if len(cases) > SHOWN:
-            lines.append(f"  {check.upper()}: and {len(cases) - SHOWN} more")
+        different = Counter(cases)
+        lines += [
+            f"  {check.upper()}: {case}{f' ({times} times)' if times > 1 else ''}"
+            for case, times in list(different.items())[:SHOWN]
+        ]
+        if len(different) > SHOWN:
+            lines.append(f"  {check.upper()}: and {len(different) - SHOWN} more")
     if found.kept:
         lines.append(f"everything is kept in {found.kept}")
     lines.append("RIGHT" if found.is_right else "WRONG")

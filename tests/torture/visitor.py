@@ -74,5 +74,5 @@ class Visitor:
     def _seen(self, answer: httpx.Response) -> None:
         self._journal.web_answers[answer.status_code] += 1
         if answer.status_code == 500:
-            said = re.sub(r"<[^>]+>|\s+", " ", answer.text)[:300]
+            said = " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())[:200]
             self._journal.wrong(f"{answer.request.method} {answer.request.url.path} was answered with 500: {said}")
