@@ -83,9 +83,11 @@ def _cluster_nodes(session: Session) -> int | None:
 
 
 def hanging_session(database: Database, *, seconds: int = HANGS_AFTER) -> str | None:
-    """The session that has kept rows locked the longest without doing anything, for so many seconds at least, in words.
+    """The session in this database that has kept rows locked the longest, in words.
 
-    None if there is none, or if the user of DATABASE_URL may not know (the privilege PROCESS).
+    It has done nothing, or been at one statement, for so many seconds at least.  What other programs lock in databases
+    of their own is none of ours.  None if there is none, or if the user of DATABASE_URL may not know (the privilege
+    PROCESS).
     """
     try:
         with database.read() as session:
@@ -95,15 +97,16 @@ def hanging_session(database: Database, *, seconds: int = HANGS_AFTER) -> str | 
     if row is None:
         return None
     client = str(row.host).partition(":")[0]
-    return f"session {row.id} of {row.user}@{client}, which has done nothing in its transaction for {row.seconds} s"
+    does = "has done nothing in its transaction" if row.command == "Sleep" else "has been at one statement"
+    return f"session {row.id} of {row.user}@{client}, which {does} for {row.seconds} s"
 
 
 # By the list of processes, since trx_started is in the server's own zone.
 _HANGING = """
-SELECT held.id AS id, held.user AS user, held.host AS host, held.time AS seconds
+SELECT held.id AS id, held.user AS user, held.host AS host, held.command AS command, held.time AS seconds
 FROM information_schema.innodb_trx AS trx
 JOIN information_schema.processlist AS held ON held.id = trx.trx_mysql_thread_id
-WHERE trx.trx_rows_locked > 0 AND held.command = 'Sleep' AND held.time >= :seconds
+WHERE trx.trx_rows_locked > 0 AND held.db = DATABASE() AND held.time >= :seconds
 ORDER BY held.time DESC
 LIMIT 1
 """

@@ -104,6 +104,45 @@ def test_the_session_that_keeps_rows_locked_and_does_nothing_is_named(installati
 
 
 @ON_MARIADB
+def test_the_session_that_keeps_rows_locked_during_a_long_statement_is_named(installation, database, open_database):
+    installation.start_daemon()
+    locked = threading.Event()
+
+    def work() -> None:
+        with open_database().write() as other:
+            other.execute(text("SELECT id FROM process FOR UPDATE"))
+            locked.set()
+            other.execute(text("SELECT SLEEP(4)"))
+
+    working = threading.Thread(target=work)
+    working.start()
+    assert locked.wait(PATIENCE)
+    while (holder := server.hanging_session(database, seconds=1)) is None and working.is_alive():
+        threading.Event().wait(0.25)
+    working.join()
+    assert "@127.0.0.1, which has been at one statement for " in str(holder)
+
+
+@ON_MARIADB
+@BY_ITSELF
+def test_what_others_lock_in_databases_of_their_own_is_none_of_ours(database, mariadb_server):
+    url = mariadb_server.create("of_others")
+    mariadb_server.query("CREATE TABLE thing (id INT PRIMARY KEY)", database="of_others")
+    mariadb_server.query("INSERT INTO thing VALUES (1)", database="of_others")
+    others = Database(url)
+    with others.write() as session:
+        session.execute(text("SELECT id FROM thing FOR UPDATE"))
+        locks = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_rows_locked > 0"
+        limit = time.monotonic() + PATIENCE
+        while mariadb_server.query(locks) != [(1,)] and time.monotonic() < limit:
+            threading.Event().wait(0.25)
+        assert mariadb_server.query(locks) == [(1,)]
+        assert server.hanging_session(database, seconds=0) is None
+    others.close()
+    mariadb_server.drop("of_others")
+
+
+@ON_MARIADB
 def test_a_session_that_only_reads_hinders_nobody(installation, database, open_database):
     with open_database().read() as other:
         other.execute(text("SELECT * FROM process"))
