@@ -7,6 +7,7 @@ import click
 from schedmgr.cli.options import Number, Section, as_json, limit
 from schedmgr.cli.printing import cut, instant, one_more, print_columns, print_facts, print_json
 from schedmgr.cli.why import why
+from schedmgr.vocabulary import Decision
 
 schedule_id = click.argument("schedule_id", metavar="ID")
 
@@ -216,7 +217,8 @@ def _last(firing: "dict[str, object] | None") -> tuple[object, object]:
     """When, and what came of it."""
     if firing is None:
         return None, None
-    return firing["scheduled_for"] or firing["decided_at"], firing["reason"] or firing["decision"]
+    fired = firing["decision"] == Decision.ENQUEUED  # one that was made up late has a reason, too
+    return firing["scheduled_for"] or firing["decided_at"], firing["decision" if fired else "reason"]
 
 
 def _last_words(firing: "dict[str, object] | None") -> tuple[object, object]:

@@ -1,8 +1,11 @@
 """`schedules`: what they are, switched, run now, and what was decided about them."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
+
+from schedmgr.core.definitions import Schedule
 
 KEYS = [
     *("id", "description", "cron", "timezone", "execution_mode", "job_group", "job", "environments", "enabled"),
@@ -81,6 +84,15 @@ def test_the_list_tells_the_last_firing(at_noon):
         None,
     )
     assert INSTANT.fullmatch(last["decided_at"])
+
+
+def test_the_list_says_of_one_that_was_made_up_that_it_ran(schedmgr, installation, clock):
+    clock.set_to(datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC))
+    installation.turned_on(Schedule("feeds", cron="*/10 * * * *", execution_mode="ALL_JOBS", missed="run_once"))
+    clock.set_to(datetime(2026, 3, 2, 12, 59, 30, tzinfo=UTC))
+    installation.tick()
+    (row,) = [line for line in schedmgr("schedules", "list").out.splitlines() if line.startswith("feeds")]
+    assert row.endswith("  ENQUEUED")
 
 
 def test_history_is_newest_first_with_reasons_in_words(at_noon, installation, clock):
