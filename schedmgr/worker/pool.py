@@ -278,7 +278,8 @@ class Pool:
                 held[token].execution.stop(Stop.CANCEL, grace=KILL_SECONDS)
 
     def _finish(self) -> None:
-        """Let running jobs end within the grace; then TERM, then KILL."""
+        """Give back what was not started; let running jobs end within the grace; then TERM, then KILL."""
+        self._guarded(self._give_back_unstarted)
         ends_at = clock.monotonic() + self._options.shutdown_grace
         while self._held and clock.monotonic() < ends_at and not self._hurry.is_set():
             self._guarded(self._keep_leases)

@@ -216,6 +216,21 @@ def test_a_worker_whose_claim_stayed_in_doubt_gives_back_what_it_did_not_start(
     assert [(run.status, run.attempt) for run in installation.runs()] == [(RunStatus.SUCCEEDED, 1)]
 
 
+def test_a_worker_that_is_stopped_while_its_claim_is_in_doubt_gives_it_back(
+    installation, worker, wire, monkeypatch, caplog
+):
+    monkeypatch.setattr("schedmgr.database.engine.READ_BACK_WITHIN", 0.0)
+    monkeypatch.setattr("schedmgr.database.mysql.LOCK_TIMEOUT", 1)
+    installation.sync(Schedule("s", cron="@daily", execution_mode="ALL_JOBS"))
+    installation.run_now("s")
+    wire.next_commits(Fate.LATE)
+    worker.start()
+    wait_until(lambda: "Whether the last change was kept cannot be said" in caplog.text, "the claim stays in doubt")
+    wire.lets_late_ones_go.set()
+    worker.stop()
+    assert [run.lease_token for run in installation.runs()] == [None]
+
+
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     limit = time.monotonic() + PATIENCE
     while not condition():
