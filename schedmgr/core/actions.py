@@ -100,7 +100,7 @@ def cancel(session: Session, run_id: int, by: Requester) -> RunStatus:
 
     Raises Refused if it has ended.
     """
-    status = _status(session, run_id)
+    status = _status(session, run_id, hold=True)
     attempt = session.scalar(select(JobRun.attempt).where(JobRun.id == run_id))
     before = "it started" if attempt == 1 else f"attempt {attempt} started"
     if status is RunStatus.QUEUED and transitions.cancel_queued(
@@ -249,8 +249,10 @@ def _used_before(request_key: str) -> str:
     return f"The request key {request_key} was used before, for something else. Make a new key for each request."
 
 
-def _status(session: Session, run_id: int) -> RunStatus:
-    status = session.scalar(select(JobRun.status).where(JobRun.id == run_id))
+def _status(session: Session, run_id: int, *, hold: bool = False) -> RunStatus:
+    """`hold`: wait for whoever is just moving the run, and let nobody move it until the transaction ends."""
+    of_run = select(JobRun.status).where(JobRun.id == run_id)
+    status = session.scalar(of_run.with_for_update() if hold else of_run)
     if status is None:
         raise NotFound(f"No run has the number {run_id}. It may be older than what is kept.")
     return status

@@ -138,5 +138,7 @@ def store_output(
 
 
 def _is_cancelled(session: Session, run_id: int) -> bool:
-    asked: datetime | None = session.scalar(select(JobRun.cancel_requested_at).where(JobRun.id == run_id))
+    """Nobody can ask for it any more until the transaction ends."""
+    of_run = select(JobRun.cancel_requested_at).where(JobRun.id == run_id)
+    asked: datetime | None = session.scalar(of_run.with_for_update())
     return asked is not None

@@ -10,13 +10,14 @@ import pytest
 from kinds import ON_MARIADB
 from sqlalchemy import text
 
-from schedmgr.core import actions, locking, processes
+from schedmgr.core import actions, attempts, locking, processes
 from schedmgr.core.audit import Requester
-from schedmgr.core.definitions import Schedule
+from schedmgr.core.definitions import Job, Schedule
 from schedmgr.core.settlement import Settlement
+from schedmgr.core.transitions import Ending
 from schedmgr.daemon import tick
 from schedmgr.database.types import readable_instant
-from schedmgr.vocabulary import ProcessRole
+from schedmgr.vocabulary import ProcessRole, RunStatus
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ANN = Requester("web:ann", "192.0.2.7")
@@ -119,6 +120,23 @@ def test_a_switch_that_is_thrown_while_a_deploy_waits_for_it_counts(
     assert [period.cron for period in installation.periods("feeds") if period.until_at is None] == due_by
     assert installation.schedule("feeds").enabled is not is_on
     assert installation.repair() == Settlement()
+
+
+@ON_MARIADB
+def test_who_cancels_a_run_while_its_attempt_fails_cancels_it(installation, open_database, mariadb_server):
+    flaky = Job("flaky", command="false", retries=1)
+    installation.sync(Schedule("feeds", cron="@daily", execution_mode="ALL_JOBS"), jobs=[flaky])
+    installation.run_now("feeds")
+    database = open_database()
+    (run,) = database.transact(lambda session: locking.claim_runs(session, "w", 1, timedelta(minutes=1)))
+    with ThreadPoolExecutor(1) as threads:
+        with open_database().write() as worker:
+            ending = Ending(RunStatus.FAILED, worker.now(), exit_code=1)
+            assert attempts.end_attempt(worker, run.id, run.attempt, run.definition, ending, run.lease_token)
+            cancelling = threads.submit(database.transact, lambda session: actions.cancel(session, run.id, ANN))
+            wait_until(lambda: somebody_waits_for_a_row(mariadb_server))
+        assert cancelling.result() is RunStatus.CANCELLED
+    assert [row.status for row in installation.runs()] == [RunStatus.CANCELLED]
 
 
 def somebody_waits_for_a_row(server):
