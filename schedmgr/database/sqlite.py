@@ -74,6 +74,7 @@ def _engine(url: str) -> Engine:
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     """No hidden BEGINs by the driver; durable and concurrent by the journal."""
     connection.isolation_level = None
+    connection.text_factory = _text
     _keep_journal(connection)
     for pragma in (
         "synchronous=FULL",
@@ -94,6 +95,11 @@ def _keep_journal(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorname != "SQLITE_BUSY" or clock.monotonic() > ends_at:
                 raise
             clock.sleep(BUSY_PAUSE)
+
+
+def _text(stored: bytes) -> str:
+    """A text that is no UTF-8 (someone else wrote it) is shown as far as it can be, and stops nobody who reads."""
+    return str(stored, "utf-8", "replace")
 
 
 def _begin(connection: Connection) -> None:

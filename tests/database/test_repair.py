@@ -25,6 +25,7 @@ IN_SQLITE = ANYWHERE | {
     "a negative number": -1,
     "a fraction": 1.5,
     "bytes": b"bytes",
+    "bytes that are no text": b"\xff\x00\xfe",
     "the right instant as bytes": b"2026-03-02 12:00:00.000000",
     "the right instant with a T": "2026-03-02T12:00:00.000000",
     "the right instant without dashes": "20260302T120000",
@@ -179,7 +180,13 @@ def test_a_schedule_that_was_archived_is_never_said_to_be_due(running, database)
 
 UNREADABLE = pytest.mark.parametrize(
     ("database_kind", "value"),
-    [("sqlite", "garbage"), ("sqlite", b"garbage"), ("sqlite", 7), ("mariadb", "0000-00-00 00:00:00")],
+    [
+        ("sqlite", "garbage"),
+        ("sqlite", b"garbage"),
+        ("sqlite", b"\xff\x00"),
+        ("sqlite", 7),
+        ("mariadb", "0000-00-00 00:00:00"),
+    ],
 )
 
 
