@@ -9,16 +9,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from schedmgr import clock
-from schedmgr.core import installation, processes, settlement, sync
+from schedmgr.core import installation, locking, processes, settlement, sync
 from schedmgr.core.comparison import Change, ChangeKind
 from schedmgr.core.definitions import Definitions
 from schedmgr.core.health import CLOCK_TOLERANCE
-from schedmgr.core.leases import LeaseWatch
+from schedmgr.core.leases import LeaseWatch, LostRun
 from schedmgr.core.locking import DueLook
 from schedmgr.core.outage import Outage
 from schedmgr.core.problems import Place, Problem, file_problem
 from schedmgr.core.processes import BEAT_EVERY, SILENT_AFTER, STEPPED_BACK, Registered, Silent
 from schedmgr.core.settlement import Settlement
+from schedmgr.core.sync import Synced
 from schedmgr.daemon import tick as ticking
 from schedmgr.daemon.held import Held
 from schedmgr.daemon.pruning import Pruning
@@ -204,15 +205,14 @@ class Daemon:
         if clock.monotonic() < self._beats_next and not has_ended:
             return
 
-        def beat(session: Session) -> tuple[datetime, float]:
+        def beat(session: Session) -> tuple[datetime, float, list[LostRun]]:
             processes.beat_unbroken(session, self._living())
-            for lost in self._leases.look(session):
-                log.warning(
-                    "job run lost run=%d worker=%s silent=%.0fs", lost.run_id, lost.process_id, lost.silent_seconds
-                )
-            return session.now(), session.host_ahead()
+            lost = self._leases.look(session)
+            return session.now(), session.host_ahead(), lost
 
-        self._beat_at, ahead = self._database.transact(beat)
+        self._beat_at, ahead, lost = self._database.transact(beat)
+        for run in lost:
+            log.warning("job run lost run=%d worker=%s silent=%.0fs", run.run_id, run.process_id, run.silent_seconds)
         self._beats_next = clock.monotonic() + self._beat_every
         self._note_clock(ahead)
 
@@ -263,25 +263,28 @@ class Daemon:
         definitions = news.definitions.for_environment(self._options.environment)
         is_first = self._held is None
         try:
-            changes = self._database.transact(lambda session: self._sync(session, definitions, is_first))
+            synced = self._database.transact(lambda session: self._sync(session, definitions, is_first))
         except Refused as refusal:
             self._report([file_problem(Place(definitions.source), str(refusal))])
             log.error("definitions not written: %s", refusal)
         else:
             self._problems = ()
-            _log_changes(changes)
+            if synced is not None:
+                ticking.log_firings(self._database, synced.settled)
+                _log_changes(synced.changes)
         self._held = definitions
 
     def _report(self, problems: Sequence[Problem]) -> None:
         self._problems = tuple(problems)
         self._database.transact(lambda session: processes.report_errors(session, self._living(), problems))
 
-    def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> tuple[Change, ...]:
+    def _sync(self, session: Session, definitions: Definitions, is_first: bool) -> Synced | None:
         """Write them to the tables, unless this daemon has just started with definitions that others replaced: then a
-        rolling deploy is under way, and the old ones must not come back."""
+        rolling deploy is under way, and the old ones must not come back.  None: they were not written."""
         process = self._living()
         processes.beat_unbroken(session, process)
         processes.hold_definitions(session, process, definitions, session.now())
+        locking.hold_definitions(session)  # others may be putting newer ones into force just now
         in_force = installation.definitions_in_force(session)
         if (
             is_first
@@ -293,10 +296,8 @@ class Daemon:
                 "definitions not written: newer ones are in force held=%s in_force=%s",
                 definitions.fingerprint[:12], in_force.fingerprint[:12],
             )  # fmt: skip
-            return ()
-        synced = sync.sync(session, definitions, process.environment, by=self._name, process_id=process.id)
-        ticking.log_firings(self._database, synced.settled)
-        return synced.changes
+            return None
+        return sync.sync(session, definitions, process.environment, by=self._name, process_id=process.id)
 
 
 def _until_next(look: DueLook) -> float:

@@ -3,12 +3,15 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from kinds import ON_SQLITE
+from kinds import ON_MARIADB, ON_SQLITE
 from sqlalchemy import select
 
+from schedmgr.core import loading, processes, sync
+from schedmgr.core.definitions import Schedule
 from schedmgr.daemon.loop import Daemon, DaemonOptions
 from schedmgr.database.models import Process
 
@@ -92,3 +95,26 @@ def test_a_table_that_is_away_for_a_while_as_in_a_restore_does_not_end_the_loop(
     definitions = (tmp_path / "definitions.py").read_text()
     (tmp_path / "definitions.py").write_text(definitions.replace("'feeds'", "'digest'"))
     wait_until(lambda: "digest" in installation.schedules())
+
+
+@ON_MARIADB  # rows are locked one by one
+def test_old_definitions_do_not_come_back_through_a_daemon_that_starts_while_newer_ones_are_put_into_force(
+    looping, installation, open_database, mariadb_server, tmp_path, caplog
+):
+    old = loading.load(str(tmp_path / "definitions.py"))
+    new = replace(old, schedules=(Schedule("digest", cron="@daily", execution_mode="ALL_JOBS"),))
+    database = open_database()
+    database.transact(lambda session: sync.sync(session, old, "development", by="ann"))
+    newer = installation.start_daemon()
+    database.transact(lambda session: processes.hold_definitions(session, newer, new, session.now()))
+    with database.write() as deploying:
+        sync.sync(deploying, new, "development", by="ann")
+        looping()
+        wait_until(lambda: somebody_waits_for_a_row(mariadb_server))
+    wait_until(lambda: "definitions not written: newer ones are in force" in caplog.text)
+    assert installation.schedule("digest").archived_at is None
+
+
+def somebody_waits_for_a_row(server):
+    threading.Event().wait(0.2)  # asked more often, a server gives its old answer
+    return server.query("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'") != []
