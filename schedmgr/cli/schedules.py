@@ -195,10 +195,10 @@ def next_of_schedule(schedule_id: str, count: int, as_json: bool) -> None:
         found = settlement.schedules(session, [schedule_id])
         if not found:
             raise NotFound(actions.no_such_schedule(session, schedule_id))
-        now = session.now()
+        undecided = max(session.now(), found[0].accounted_until)  # later than now where the clock was set back
     timetable = found[0].timetable
     try:
-        runs = list(islice(timetable.between(now, datetime.max.replace(tzinfo=now.tzinfo)), count))
+        runs = list(islice(timetable.between(undecided, datetime.max.replace(tzinfo=undecided.tzinfo)), count))
     except CronError as error:
         raise SchedmgrError(f"Schedule {schedule_id}: {error}") from error
     print_runs(runs, timetable.timezone, as_json)

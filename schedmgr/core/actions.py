@@ -209,8 +209,13 @@ def _locked_schedule(session: Session, schedule_id: str) -> ScheduleState:
 
 
 def no_such_schedule(session: Session, schedule_id: str) -> str:
-    """The sentence for an id that no schedule has, with the nearest that one has."""
-    known = session.scalars(select(JobSchedule.id))
+    """The sentence for an id that no schedule has, with the nearest that one has; or whose row nobody can work with."""
+    known = session.scalars(select(JobSchedule.id)).all()
+    if schedule_id in known:
+        return (
+            f"The row of {schedule_id} does not say up to when it is accounted for (accounted_until). A daemon works "
+            "that out anew within its poll interval. If none runs, start one: schedmgr daemon"
+        )
     return f"No schedule has the id {schedule_id}. {_nearest('schedule', schedule_id, known)}"
 
 

@@ -120,11 +120,14 @@ def schedule(session: Session, schedule_id: str) -> Row:
     found = session.execute(_schedules(_SCHEDULE_DETAILS).where(JobSchedule.id == schedule_id)).first()
     if found is None:
         raise NotFound(no_such_schedule(session, schedule_id))
-    [state] = settlement.schedules(session, [schedule_id])
+    state = next(iter(settlement.schedules(session, [schedule_id])), None)
+    if state is None:
+        raise NotFound(no_such_schedule(session, schedule_id))
     row = _with_last_firing(found)
     try:
         row["cron_in_words"] = cron.describe(state.timetable.cron, hash_id=schedule_id)
-        runs = state.timetable.between(session.now(), datetime.max.replace(tzinfo=session.now().tzinfo))
+        undecided = max(session.now(), state.accounted_until)  # later than now where the clock was set back
+        runs = state.timetable.between(undecided, datetime.max.replace(tzinfo=undecided.tzinfo))
         row["next_runs"] = list(islice(runs, NEXT_RUNS))
     except CronError as error:
         row["cron_in_words"], row["next_runs"] = str(error), []

@@ -101,12 +101,13 @@ def group_of(build: RowBuilder, schedule: ScheduleFacts) -> str | None:
 
 
 def _next_runs(schedule: ScheduleFacts, rules: Rules, now: datetime) -> tuple[tuple[NextRun, ...], tuple[str, ...]]:
-    """The next ones from now, also of a schedule that is off, and what the clocks do to them."""
+    """The next ones that are not decided yet, also of a schedule that is off, and what the clocks do to them."""
     if schedule.archived_at is not None:
         return (), ()
     timetable = Timetable(schedule.id, schedule.cron, schedule.timezone, rules.starts_at, rules.ends_at)
     try:
-        found = list(islice(timetable.between(now, _FAR), NEXT_RUNS))
+        undecided = max(now, rules.accounted_until or now)  # later than now where the clock was set back
+        found = list(islice(timetable.between(undecided, _FAR), NEXT_RUNS))
         return tuple(_shifts(schedule, found, now)), tuple(islice(_notes(schedule, found, now), NOTES))
     except cron.CronError as error:
         return (), (f"When it is due cannot be worked out: {error}",)

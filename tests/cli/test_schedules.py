@@ -140,6 +140,25 @@ def test_a_list_has_50_rows_unless_all_are_wanted(at_noon):
     assert [row["id"] for row in everything] == list(range(52, 0, -1))
 
 
+def test_after_a_clock_that_was_set_back_the_next_runs_are_those_that_are_not_decided(schedmgr, installation, clock):
+    clock.set_to(datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC))
+    installation.turned_on(Schedule("feeds", cron="*/10 * * * *", execution_mode="ALL_JOBS"))
+    clock.set_to(datetime(2026, 3, 2, 14, 5, tzinfo=UTC))
+    installation.tick()
+    clock.set_to(datetime(2026, 3, 2, 13, 5, tzinfo=UTC))
+    assert schedmgr("schedules", "next", "feeds", "--json").json[0] == "2026-03-02T14:10:00Z"
+    assert schedmgr("schedules", "show", "feeds", "--json").json["next_runs"][0] == "2026-03-02T14:10:00Z"
+
+
+@pytest.mark.parametrize("command", ["show", "next", "disable"])
+def test_a_row_that_lost_its_account_is_told_with_what_mends_it(at_noon, installation, command):
+    installation.sql("UPDATE job_schedule SET accounted_until = 'soon' WHERE id = 'feeds'")
+    answer = at_noon("schedules", command, "feeds")
+    assert answer.code == 1
+    assert answer.said.startswith("The row of feeds does not say up to when it is accounted for")
+    assert "start one: schedmgr daemon" in answer.said
+
+
 def test_show_tells_jobs_next_runs_and_the_cron_in_words(at_noon):
     row = at_noon("schedules", "show", "nightly", "--json").json
     assert list(row)[: len(KEYS)] == KEYS

@@ -433,6 +433,17 @@ def test_the_page_of_a_schedule_shows_its_next_ten_runs_and_the_change_of_clocks
     assert "Clocks in Europe/Berlin go back on Sun 25 Oct." in page
 
 
+def test_after_a_clock_that_was_set_back_the_next_runs_are_those_that_are_not_decided(
+    three, installation, operator, clock
+):
+    miss(installation, clock)
+    clock.move(hours=-1)
+    page = operator.get("/admin/schedules/feed-refresh").text
+    times = [datetime.fromisoformat(at) for at in re.findall(r'<tr class=""><td>.*?datetime="([^"]+)"', page)]
+    with installation.database.read() as session:
+        assert times[0] > session.now() + timedelta(minutes=59)
+
+
 def test_history_tells_skips_and_runs_by_hand(three, installation, operator, clock, rows_in):
     miss(installation, clock)
     installation.run_now("feed-refresh")

@@ -30,6 +30,7 @@ class Rules:
     starts_at: datetime | None
     ends_at: datetime | None
     expect_within: int | None
+    accounted_until: datetime | None
     usual: tuple[timedelta, ...]  # how long its newest successful firings took, shortest first
 
 
@@ -56,11 +57,12 @@ def rules(session: Session, schedule_id: str) -> Rules | None:
             JobSchedule.starts_at,
             JobSchedule.ends_at,
             JobSchedule.expect_within,
+            JobSchedule.accounted_until,
         ).where(JobSchedule.id == schedule_id)
     ).first()
     if row is None:
         return None
-    environments, catch_up_limit, overlap, jitter, starts_at, ends_at, expect_within = row
+    environments, catch_up_limit, overlap, jitter, starts_at, ends_at, expect_within, accounted_until = row
     usual = sorted(firings.successful_durations(session, schedule_id, USUAL_OF))
     return Rules(
         environments=tuple(environments),
@@ -70,6 +72,7 @@ def rules(session: Session, schedule_id: str) -> Rules | None:
         starts_at=starts_at,
         ends_at=ends_at,
         expect_within=expect_within,
+        accounted_until=accounted_until,
         usual=tuple(usual),
     )
 
