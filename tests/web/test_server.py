@@ -123,6 +123,21 @@ def test_it_serves_and_beats_until_it_is_told_to_stop(settings_with, free_port, 
     assert process_rows(database) == [("web", True)]
 
 
+def test_a_beat_that_fails_is_not_the_last_one(settings_with, database, monkeypatch, caplog):
+    monkeypatch.setattr(server, "BEAT_EVERY", 0.05)
+    stop, ready = threading.Event(), threading.Event()
+    serving = threading.Thread(target=lambda: server.serve(settings_with(), stop, ready.set))
+    serving.start()
+    assert ready.wait(PATIENCE)
+    database.transact(lambda session: session.execute(text("ALTER TABLE process RENAME TO away")))
+    wait_for(lambda: "beat failed" in caplog.text, "the beat fails")
+    database.transact(lambda session: session.execute(text("ALTER TABLE away RENAME TO process")))
+    database.transact(lambda session: session.execute(text("UPDATE process SET beat_at = started_at")))
+    wait_for(lambda: has_beaten(database), "the web beats again")
+    stop.set()
+    serving.join(PATIENCE)
+
+
 def test_a_path_below_the_public_address_is_served_with_and_without_it(settings_with, free_port):
     stop, ready = threading.Event(), threading.Event()
     settings = settings_with(SCHEDMGR_PUBLIC_URL="https://example.com/ops")
