@@ -228,7 +228,9 @@ def _success(facts: Vitals, max_age: timedelta) -> Check | None:
     words = f"{int(percent)} % of the {runs.judged:,} runs of the last 24 hours succeeded"
     if percent >= LEAST_SUCCESS:
         return Check("success", Status.OK, f"{words}.")
-    return Check("success", Status.WARNING, f"{words}; most of the failures: {runs.most_failing}.")
+    worst = runs.most_failing
+    sentence = f"{words}; most of the failures: {worst}. Its runs: schedmgr runs list --job {worst}"
+    return Check("success", Status.WARNING, sentence)
 
 
 def _repairs(facts: Vitals, max_age: timedelta) -> Check | None:
@@ -250,13 +252,15 @@ def _definitions(facts: Vitals, max_age: timedelta) -> Check | None:
         return None
     first = life.definitions_errors[0]
     place = " ".join(str(first[part]) for part in ("file", "kind", "id", "field") if first.get(part))
-    errors = phrases.counted(len(life.definitions_errors), "error")
-    return Check(
-        "definitions",
-        Status.WARNING,
-        f"The definitions on {life.host} have {errors}; the last good ones stay in force. First: {place}: "
-        f"{first.get('mend', '')} All of them: schedmgr check",
-    )
+    said = f"{place}: {first.get('mend', '')}"
+    if len(life.definitions_errors) == 1:
+        sentence = f"The daemon on {life.host} cannot use its definitions; those before them stay in force. {said}"
+    else:
+        sentence = (
+            f"The definitions on {life.host} have {len(life.definitions_errors):,} errors; the last good ones stay in "
+            f"force. First: {said} All of them: schedmgr check"
+        )
+    return Check("definitions", Status.WARNING, sentence)
 
 
 def _agreement(facts: Vitals, max_age: timedelta) -> Check | None:

@@ -254,7 +254,8 @@ def test_fewer_than_90_of_100_successes_are_a_warning_from_ten_runs_on(succeeded
 def test_a_poor_rate_is_told_rounded_down_with_the_job_that_fails_most():
     poor = facts(runs=Runs(succeeded=899, failed=101, most_failing="match-items"))
     assert sentence(poor, "success") == (
-        "89 % of the 1,000 runs of the last 24 hours succeeded; most of the failures: match-items."
+        "89 % of the 1,000 runs of the last 24 hours succeeded; most of the failures: match-items. "
+        "Its runs: schedmgr runs list --job match-items"
     )
 
 
@@ -265,10 +266,19 @@ def test_a_repaired_next_run_is_a_warning():
 
 def test_definitions_with_errors_are_a_warning_that_names_the_first():
     error = {"file": "definitions.py", "line": 12, "kind": "schedule", "id": "daily", "field": "cron", "value": "x"}
-    broken = facts(daemon(definitions_errors=({**error, "mend": "Write five fields."},)))
+    broken = facts(daemon(definitions_errors=({**error, "mend": "Write five fields."}, error)))
     assert told(broken) == (Status.WARNING, ["definitions"])
-    assert "1 error;" in sentence(broken, "definitions")
-    assert "definitions.py schedule daily cron: Write five fields." in sentence(broken, "definitions")
+    assert "have 2 errors; the last good ones stay in force." in sentence(broken, "definitions")
+    assert "First: definitions.py schedule daily cron: Write five fields." in sentence(broken, "definitions")
+    assert sentence(broken, "definitions").endswith(" All of them: schedmgr check")
+
+
+def test_definitions_that_are_right_and_refused_are_not_said_to_be_wrong():
+    """As those of another environment are: `check` finds nothing in them."""
+    refused = {"file": "definitions.py", "line": 0, "kind": "file", "id": "", "field": "", "value": "", "mend": "No."}
+    assert sentence(facts(daemon(definitions_errors=(refused,))), "definitions") == (
+        "The daemon on app-1 cannot use its definitions; those before them stay in force. definitions.py file: No."
+    )
 
 
 def test_daemons_that_hold_different_definitions_are_a_warning():
