@@ -157,7 +157,10 @@ def _first_missed(facts: Facts, after: datetime, late_until: datetime) -> dateti
     if after < late_until and (late := facts.timetable.after(after)) is not None and late <= late_until:
         return late
     for pause in facts.pauses:
-        paused = facts.timetable.after(max(after, late_until, pause.since - SHORTEST))
+        begin = max(after, late_until, pause.since - SHORTEST)
+        if pause.until is not None and pause.until <= begin:  # long over, as most are: nothing to work out
+            continue
+        paused = facts.timetable.after(begin)
         if paused is not None and paused <= facts.now and pause.covers(paused):
             return paused
     return None
