@@ -30,7 +30,7 @@ COMMANDS = {
     "schedules": ("schedules", "List schedules, switch them, run them now."),
     "jobs": ("jobs", "List jobs, run one now."),
     "runs": ("runs", "List job runs, read their output, cancel and retry them."),
-    "pause": ("pausing", "Stop all firing until someone resumes."),
+    "pause": ("pausing", "Stop all firing until someone resumes, or until its end."),
     "resume": ("pausing", "End the pause."),
     "cron": ("cron", "Say when a cron expression is due."),
     "users": ("users", "Say who may sign in."),
