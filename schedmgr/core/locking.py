@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, text, update
@@ -15,7 +15,7 @@ from schedmgr.core.transitions import Lease
 from schedmgr.database.engine import Session
 from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, JobVersion, Setting
-from schedmgr.database.types import Words
+from schedmgr.database.types import Words, stored
 from schedmgr.vocabulary import UNFINISHED, RunStatus
 
 ON_SERVERS = "mysql"
@@ -117,15 +117,11 @@ def _move_together(session: Session, moves: Sequence[Move]) -> int:
     """One statement, and so one journey to the server, however many schedules move."""
     collation = Words.collation_of(session.connection.dialect)
     rows = [
-        {"id": m.schedule_id, "was": _stored(m.old), "new": _stored(m.new)}
-        | ({} if m.next_run_at is None else {"next": _stored(m.next_run_at)})
+        {"id": m.schedule_id, "was": stored(m.old), "new": stored(m.new)}
+        | ({} if m.next_run_at is None else {"next": stored(m.next_run_at)})
         for m in moves
     ]
     return session.execute(text(_MOVE_TOGETHER.format(collation=collation)), {"moves": json.dumps(rows)}).rowcount
-
-
-def _stored(instant: datetime) -> str:
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 _MOVE_TOGETHER = """

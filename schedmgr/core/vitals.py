@@ -1,6 +1,6 @@
 """What the tables say about the life of the whole installation: the facts behind health, banners and metrics.
 
-A handful of queries; none of them grows with the history, nor with what is waiting.
+A handful of queries; none of them grows with the history.  What waits is counted by its index alone.
 """
 
 from collections import Counter

@@ -204,7 +204,7 @@ class ScheduleFiring(Base):
 
 
 class JobRun(Base):
-    """One job on the queue.  Its status is moved by `core.actions.move_run` and by nothing else."""
+    """One job on the queue.  Its status is moved by `core.transitions` and by nothing else."""
 
     __tablename__ = "job_run"
     __table_args__ = (
