@@ -16,11 +16,16 @@ from schedmgr.database.engine import Session
 from schedmgr.database.failures import TransactionLost
 from schedmgr.database.models import JobRun, JobSchedule, JobVersion, Setting
 from schedmgr.database.types import Words, stored
-from schedmgr.vocabulary import UNFINISHED, RunStatus
+from schedmgr.vocabulary import UNFINISHED, Missed, RunStatus
 
 ON_SERVERS = "mysql"
 """For hints about indexes.  A claim that reads rows in another order than it takes them in has to read all, and so
 locks all: nothing would be left for who comes next.  The optimizer cannot know that, and reads all if most are due."""
+
+
+FIRINGS_AT_ONCE = 5_000
+"""That one transaction may write.  More are a burden on memory, and take so long that others wait and that a server,
+which hears nothing while they are worked out, ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +62,26 @@ def due(now: datetime) -> ColumnElement[bool]:
 
 
 def claim_due(session: Session, now: datetime, limit: int) -> list[str]:
-    """Lock the longest due schedules; those that another daemon has locked are its work.  Returns their ids."""
-    return list(session.scalars(_longest_due(now, limit).with_for_update(skip_locked=True)))
+    """Lock the longest due schedules; those that another daemon has locked are its work.
+
+    Returns the ids of as many as one transaction can settle: fewer where much may have to be made up.
+    """
+    late = (JobSchedule.next_run_at, JobSchedule.missed, JobSchedule.catch_up_limit, JobSchedule.grace)
+    query = _longest_due(now, limit).add_columns(*late).with_for_update(skip_locked=True)
+    ids: list[str] = []
+    firings = 0
+    for id, due_at, missed, catch_up_limit, grace in session.execute(query):
+        firings += _most_firings(now, due_at, catch_up_limit if missed is Missed.CATCH_UP else 1, grace)
+        if ids and firings > FIRINGS_AT_ONCE:
+            break
+        ids.append(id)
+    return ids
+
+
+def _most_firings(now: datetime, due_at: datetime | None, made_up: int, grace: int) -> int:
+    """How many firings may come of what has been due since then, if it was each minute."""
+    minutes = 1 if due_at is None else 1 + int((now - due_at) / timedelta(minutes=1))
+    return min(minutes, made_up + 1 + grace // 60)
 
 
 def longest_due(session: Session, now: datetime, limit: int) -> list[str]:

@@ -213,6 +213,16 @@ def test_catch_up_makes_up_the_newest_up_to_its_limit_one_behind_another(install
 # Pause
 
 
+def test_much_that_is_to_be_made_up_is_made_up_in_several_transactions(installation, clock):
+    names = [f"n{number}" for number in range(12)]
+    minutely = {"cron": "* * * * *", "execution_mode": "ALL_JOBS", "missed": "catch_up", "catch_up_limit": 1000}
+    installation.turned_on(*(Schedule(name, **minutely) for name in names))
+    clock.move(days=1)
+    settled = [installation.tick().settled for _ in range(3)]
+    assert settled == [4, 4, 4]
+    assert min(len(installation.firings(name)) for name in names) > 1000
+
+
 def test_during_a_pause_each_occurrence_is_recorded_as_missed_by_it(running, clock):
     clock.set_to(at(11, 59))
     running.pause()
