@@ -68,10 +68,8 @@ def _ask(database: Database, max_age: timedelta) -> Health:
         if problem := migrate.problem_with(migrate.revision(database)):
             return unanswered(problem)
         with database.read() as session:
-            facts = replace(vitals(session), disk_free=database_checks.disk_free(database))
-        if judge(facts, max_age).status is not Status.OK:
-            facts = replace(facts, **database_checks.hindrances(database))
-        return judge(facts, max_age)
+            facts = vitals(session)
+        return judge(with_hindrances(database, facts, max_age), max_age)
     except DatabaseUnavailable as error:
         return unanswered(str(error))
     except SQLAlchemyError as error:
@@ -79,6 +77,14 @@ def _ask(database: Database, max_age: timedelta) -> Health:
     except Exception as error:
         log.exception("check failed")
         return Health.of((Check("health", Status.UNKNOWN, f"The check itself failed: {error!r}."),))
+
+
+def with_hindrances(database: Database, facts: Vitals, max_age: timedelta = MAX_AGE) -> Vitals:
+    """The facts with what no row says: how full the disk is, and, where something is wrong, who is in the way."""
+    facts = replace(facts, disk_free=database_checks.disk_free(database))
+    if judge(facts, max_age).status is Status.OK:
+        return facts
+    return replace(facts, **database_checks.hindrances(database))
 
 
 def judge(facts: Vitals, max_age: timedelta = MAX_AGE) -> Health:

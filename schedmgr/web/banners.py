@@ -29,7 +29,7 @@ def _all(reading: Reading, environment: str, can_act: bool) -> Iterator[Banner]:
     snapshot = reading.snapshot
     if reading.is_old:
         yield _no_answer(snapshot.now)
-    yield from _judged(snapshot, "writes", "undecidable")
+    yield from _judged(snapshot, "disk", "writes", "file", "rows", "undecidable")
     yield from _set_back(snapshot)
     yield from _environment(snapshot, environment)
     yield from _daemons(snapshot)
@@ -62,6 +62,9 @@ def _judged(snapshot: Snapshot, *keys: str) -> Iterator[Banner]:
 
 
 _JUDGED = {
+    "disk": (Kind.BAD, "The disk of the database file is full"),
+    "file": (Kind.BAD, "Another process holds the database file"),
+    "rows": (Kind.WARN, "Another program keeps rows locked"),
     "writes": (Kind.BAD, "The database takes no changes"),
     "durability": (Kind.WARN, "The database may forget what it acknowledged"),
     "undecidable": (Kind.WARN, "A schedule that is on never fires"),

@@ -7,12 +7,13 @@ the database does not answer, the last answer is shown on and marked as old.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Generic, TypeVar, cast
 
 from schedmgr import clock
+from schedmgr.core import health
 from schedmgr.core.queries import snapshot as snapshots
 from schedmgr.core.queries.snapshot import Snapshot
 from schedmgr.database.engine import Database, Session
@@ -156,7 +157,8 @@ class Live:
         return f'"{digest.hexdigest()}"'
 
     def _read_snapshot(self, session: Session) -> Snapshot:
-        return snapshots.read(session, None if self._newest is None else self._newest.snapshot)
+        snapshot = snapshots.read(session, None if self._newest is None else self._newest.snapshot)
+        return replace(snapshot, vitals=health.with_hindrances(self._database, snapshot.vitals))
 
     def _answer(self, key: Hashable) -> _Answer:
         with self._lock:

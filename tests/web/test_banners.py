@@ -148,6 +148,13 @@ def test_a_daemon_that_fell_silent_is_explained_by_the_database_at_hand(feed, sh
     assert ("database file" in found[key].text) == (server is None)
 
 
+def test_who_or_what_keeps_daemons_from_deciding_stands_above_the_daemon_that_is_missed(feed, shown, clock):
+    clock.move(minutes=2)
+    assert next(iter(shown(disk_free=0))) == "disk"
+    assert next(iter(shown(file_held_by="process 7 (sqlite3 s.db)"))) == "file"
+    assert "held locked by session 7 of ann@desk" in shown(rows_held_by="session 7 of ann@desk")["rows"].text
+
+
 def test_a_server_that_takes_no_changes(shown):
     assert "writes" not in shown(server=Server("MariaDB", True, (), None))
     assert "writes" in shown(server=Server("MariaDB", True, (), None), processes=())
