@@ -12,7 +12,7 @@ SHORT_REASONS = {
     Reason.MISSED_NO_DAEMON: "no daemon was running",
     Reason.MISSED_PAUSED: "paused",
     Reason.MISSED_LATE: "decided too late",
-    Reason.OVERLAP: "previous run still going",
+    Reason.OVERLAP: "previous run had not ended",
     Reason.UNDECIDABLE: "cannot be worked out",
 }
 NOTE_LENGTH = 60
