@@ -11,7 +11,7 @@ from schedmgr.cli.options import InstantOrSpan
 @click.option("--reason", default="no reason given", metavar="T", help="Why; people will ask.")
 @click.option("--until", type=InstantOrSpan(), metavar="T", help="An instant, or 30m, 2h or 1d from now.")
 def pause(reason: str, until: datetime | timedelta | None) -> None:
-    """Stop all firing until someone resumes, or until its end.  What is due meanwhile is skipped; run now still works."""
+    """Stop all firing until someone resumes, or its end.  What is due meanwhile is skipped; run now still works."""
     from schedmgr.cli.opening import opened, requester
     from schedmgr.cli.printing import instant
     from schedmgr.core import actions

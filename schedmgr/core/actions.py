@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from schedmgr.core import audit, enqueue, locking, periods, phrases, settlement, succession, transitions
 from schedmgr.core.audit import Requester
@@ -14,7 +14,7 @@ from schedmgr.core.settlement import ScheduleState
 from schedmgr.database.engine import Session
 from schedmgr.database.models import JobRun, JobSchedule, Pause, ScheduleFiring
 from schedmgr.errors import NotFound, Refused
-from schedmgr.vocabulary import Decision, RunStatus
+from schedmgr.vocabulary import Decision, Reason, RunStatus
 
 
 def enable(session: Session, schedule_id: str, by: Requester) -> None:
@@ -179,18 +179,30 @@ def resume(session: Session, by: Requester) -> None:
     if not is_paused(session):
         raise Refused("Nothing is paused.")
     _settle_everything(session, by)
-    session.execute(
-        update(Pause)
-        .where(Pause.from_at <= session.now(), or_(Pause.until_at.is_(None), Pause.until_at > session.now()))
-        .values(until_at=session.now(), resumed_by=by.who)
-    )
+    now = session.now()
+    for pause_id, from_at in session.execute(
+        select(Pause.id, Pause.from_at).where(
+            Pause.resumed_by.is_(None), Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now)
+        )
+    ).all():
+        until_at = max(now, _newest_decision_by_pause(session, from_at) or now)
+        session.execute(update(Pause).where(Pause.id == pause_id).values(until_at=until_at, resumed_by=by.who))
     audit.note(session, by, "resume", "resumed all schedules")
 
 
 def is_paused(session: Session) -> bool:
     """Whether a pause holds now."""
     now = session.now()
-    return any(pause.covers(now) for pause in settlement.pauses_since(session, now))
+    return any(pause.covers(now) and not pause.is_over for pause in settlement.pauses_since(session, now))
+
+
+def _newest_decision_by_pause(session: Session, from_at: datetime) -> datetime | None:
+    """When the pause that began then last kept something from firing: later than now if the clock was set back."""
+    return session.scalar(
+        select(func.max(ScheduleFiring.decided_at)).where(
+            ScheduleFiring.decided_at >= from_at, ScheduleFiring.reason == Reason.MISSED_PAUSED
+        )
+    )
 
 
 def no_such(thing: str, name: str, known: Iterable[str]) -> str:

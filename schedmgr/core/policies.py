@@ -15,10 +15,15 @@ LEAST_GRACE = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A span [since, until) in which all schedules were paused; `until` is None while no end is known."""
+    """A span [since, until) in which all schedules were paused; `until` is None while no end is known.
+
+    `is_over`: somebody resumed.  After a clock that was set back it may be over before it ends: what it kept from
+    firing in the first pass through the same time stays explained by it, but it holds for nobody who decides.
+    """
 
     since: datetime
     until: datetime | None
+    is_over: bool = False
 
     def covers(self, instant: datetime) -> bool:
         """Whether the pause held at that instant."""
@@ -86,7 +91,7 @@ def decide(facts: Facts) -> tuple[Verdict, ...]:
     An occurrence exactly `grace` old is still on time.  While a pause holds no missed policy applies: what is due was
     missed by the pause.  Raises CronError only: if the expression or the zone cannot be read.
     """
-    if (pause := _pause_at(facts, facts.now)) is not None:
+    if (pause := next((one for one in facts.pauses if one.covers(facts.now) and not one.is_over), None)) is not None:
         return tuple(_missed(facts, facts.now, _pause_cause(facts, pause)))
     late_until = max(facts.now - max(facts.grace, LEAST_GRACE) - SHORTEST, facts.accounted_until)
     missed = _joined(_missed_spans(facts, late_until))

@@ -240,11 +240,11 @@ def _unfinished(session: Session, ids: Sequence[str]) -> dict[str, Unfinished]:
 def pauses_since(session: Session, since: datetime) -> tuple[Paused, ...]:
     """Every pause that held at some instant after `since`, oldest first."""
     rows = session.execute(
-        select(Pause.from_at, Pause.until_at)
+        select(Pause.from_at, Pause.until_at, Pause.resumed_by.is_not(None).label("is_over"))
         .where(or_(Pause.until_at.is_(None), Pause.until_at > since))
         .order_by(Pause.from_at)
     )
-    return tuple(Paused(from_at, until_at) for from_at, until_at in rows if from_at is not None)
+    return tuple(Paused(row.from_at, row.until_at, row.is_over) for row in rows if row.from_at is not None)
 
 
 def is_worker_alive(session: Session) -> bool:

@@ -290,7 +290,7 @@ def _paused(session: Session) -> Paused | None:
     now = session.now()
     row = session.execute(
         select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)
-        .where(Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
+        .where(Pause.resumed_by.is_(None), Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
         .order_by(Pause.from_at.desc())
         .limit(1)
     ).first()

@@ -9,7 +9,7 @@ import pytest
 from kinds import ON_MARIADB
 from sqlalchemy import select, text
 
-from schedmgr.core import processes, settlement
+from schedmgr.core import actions, processes, settlement, vitals
 from schedmgr.core.definitions import Schedule
 from schedmgr.core.ledger.verify import verify
 from schedmgr.core.processes import Silent
@@ -229,8 +229,9 @@ def test_another_daemons_presence_is_seen_across_a_step_back(daemon, installatio
     assert spans[-1].until >= at(13, 2)
 
 
-def test_a_pause_that_ends_before_what_it_has_kept_from_firing_is_no_contradiction(daemon, installation, clock):
-    """Its daemon notices that the clock was set back, and leaves on record from when to when."""
+def test_what_a_pause_kept_from_firing_stays_explained_though_it_ends_earlier_by_a_clock_set_back(
+    daemon, installation, clock
+):
     clock.set_to(at(11, 59, 55))
     installation.pause()
     clock.set_to(at(12, 0, 1))
@@ -241,7 +242,26 @@ def test_a_pause_that_ends_before_what_it_has_kept_from_firing_is_no_contradicti
     with installation.database.read() as session:
         found = verify(session)
     assert [row.reason for row in installation.firings("feeds")] == [Reason.MISSED_PAUSED]
-    assert (found.problems, found.stepped_back) == ([], 1)
+    assert (found.problems, found.stepped_back) == ([], 0)
+
+
+def test_a_pause_that_somebody_ended_holds_for_nobody_though_the_clock_was_set_back_in_it(
+    daemon, installation, clock, database
+):
+    clock.set_to(at(11, 59, 55))
+    installation.pause()
+    clock.set_to(at(12, 0, 1))
+    installation.tick()
+    clock.set_to(at(11, 59, 57))
+    installation.resume()
+    with database.read() as session:
+        assert not actions.is_paused(session)
+        assert vitals.vitals(session).paused is None
+    installation.pause("again")
+    installation.resume()
+    clock.set_to(at(12, 5, 1))
+    installation.tick()
+    assert [row.reason for row in installation.firings("feeds")] == [Reason.MISSED_PAUSED, None]
 
 
 def test_a_definition_that_changes_after_a_step_back_does_not_count_for_what_was_decided_before(

@@ -262,7 +262,7 @@ def _unfinished(session: Session) -> tuple[UnfinishedRun, ...]:
 def _pause(session: Session, now: datetime) -> Paused | None:
     row = session.execute(
         select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)
-        .where(Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
+        .where(Pause.resumed_by.is_(None), Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
         .order_by(Pause.from_at)
         .limit(1)
     ).first()
