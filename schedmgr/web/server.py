@@ -34,6 +34,7 @@ THREADS = 32
 
 KEEP_ALIVE = 10  # seconds that a connection without a request stays open: longer than the slowest poll
 FINISH_WITHIN = 5  # seconds that requests get to finish when the process is asked to stop
+AFTER_TROUBLE = 1.0  # seconds
 WATCH_EVERY = 0.1  # seconds between looks at `stop`
 
 
@@ -120,12 +121,8 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def registered(settings: Settings, database: Database) -> Iterator[Registered]:
-    """This process's row, until its orderly end."""
-    process = database.transact(
-        lambda session: processes.register(
-            session, ProcessRole.WEB, environment=settings.environment, version=__version__
-        )
-    )
+    """This process's row, as soon as the database takes it (its disk may be full), until its orderly end."""
+    process = _register(settings, database)
     try:
         yield process
     finally:
@@ -133,6 +130,23 @@ def registered(settings: Settings, database: Database) -> Iterator[Registered]:
             database.transact(lambda session: processes.stop(session, process))
         except DatabaseUnavailable as error:
             log.warning("stop not recorded process=%s error=%s", process.id, error)
+
+
+def _register(settings: Settings, database: Database) -> Registered:
+    outage = Outage(log, "web", clock.monotonic)
+    while True:
+        try:
+            process = database.transact(
+                lambda session: processes.register(
+                    session, ProcessRole.WEB, environment=settings.environment, version=__version__
+                )
+            )
+        except DatabaseUnavailable as error:
+            outage.goes_on(error)
+            clock.sleep(AFTER_TROUBLE)
+        else:
+            outage.is_over()
+            return process
 
 
 async def _beats(database: Database, process: Registered) -> None:
