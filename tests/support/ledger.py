@@ -141,7 +141,7 @@ class Ledger:
 
     def had_a_daemon(self, instant: datetime) -> bool:
         """Whether some daemon's row says that it was there at that instant."""
-        sql = "SELECT count(*) FROM process WHERE role = 'DAEMON' AND started_at <= :at AND beat_at >= :at"
+        sql = "SELECT count(*) FROM process WHERE role = 'daemon' AND started_at <= :at AND beat_at >= :at"
         return self.rows(sql, at=f"{instant:%Y-%m-%d %H:%M:%S.%f}") != [(0,)]
 
     def beginning(self, daemon: Program) -> datetime:
