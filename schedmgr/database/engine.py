@@ -129,8 +129,14 @@ class Database:
 
         Where a change of a table cannot be rolled back (MySQL, MariaDB) an error leaves what was done before it.
         """
-        with self._transaction(self._backend.migrator) as session, self._backend.one_migration(session.connection):
-            yield session
+        # The transaction ends before the next process may begin: it must find what this one wrote last.
+        with (
+            self._explaining(),
+            self._backend.migrator.connect() as connection,
+            self._backend.one_migration(connection),
+            connection.begin(),
+        ):
+            yield Session(connection, self)
 
     def approximate_now(self) -> datetime:
         """The database's clock without asking the database: good for log lines, not for decisions."""
@@ -171,9 +177,13 @@ class Database:
 
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Session]:
+        with self._explaining(), engine.begin() as connection:
+            yield Session(connection, self)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
         try:
-            with engine.begin() as connection:
-                yield Session(connection, self)
+            yield
         except DBAPIError as error:
             raise self._backend.explained(error) from error
         except NoFreeConnection as error:

@@ -115,11 +115,13 @@ class MySQL:
         name = f"schedmgr migration of {self._servers.database}"[:64]
         if connection.scalar(text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": LOCK_TIMEOUT}) != 1:
             raise DatabaseUnavailable("Another process is migrating this database. Wait for its end, and try again.")
+        connection.commit()
         try:
             yield
         finally:
             if not connection.invalidated:
                 connection.execute(text("DO RELEASE_LOCK(:name)"), {"name": name})
+                connection.commit()
 
     def explained(self, error: DBAPIError) -> Exception:
         """See Backend."""
