@@ -71,7 +71,7 @@ def test_a_daemon_whose_node_is_cut_off_goes_on_at_another(operation: Operation,
     measured(f"the daemon of the frozen node beats at another {away:.0f} s after it was frozen")
 
     cut_off.thaw()
-    operation.cluster.wait_synced()
+    operation.cluster.mend()
     operation.go_to_just_before(minute(2))
     operation.wait_until_fired(minute(2))
     operation.wait_until_run()
@@ -96,7 +96,7 @@ def test_a_daemon_whose_node_loses_the_other_nodes_goes_on_at_one_of_them(
     assert not alone.answers()
 
     alone.end_isolation()
-    operation.cluster.wait_synced()
+    operation.cluster.mend()
     operation.wait_until_run()
     assert_each_was_fired_and_run_once(operation, minute(0), minute(2))
     assert daemon.log.count(WAITS) <= 1
@@ -112,7 +112,7 @@ def test_without_a_majority_of_nodes_daemons_wait_and_say_so_and_go_on_when_it_i
     operation.wait_until_run()
 
     first.kill()
-    operation.cluster.wait_synced()
+    operation.cluster.mend()
     second.kill()
     for daemon in daemons:
         daemon.wait_for_log(WAITS)

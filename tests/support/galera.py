@@ -57,6 +57,9 @@ def reason_to_skip() -> str | None:
     return None if installed() else MISSING
 
 
+COMES_BACK = 20.0  # seconds in which a node that goes on is back in its cluster, if it comes back by itself
+
+
 class Node(Server):
     """One node.  Killed and restarted it joins the others again, with what it missed."""
 
@@ -221,19 +224,30 @@ class Cluster:
         """The nodes whose process runs."""
         return [node for node in self.nodes if node.is_running()]
 
-    def wait_synced(self) -> None:
-        """Until all living nodes are one cluster, and have the same rows.  Raises DidNotStart after a minute."""
+    def wait_synced(self, within: float = PATIENCE) -> None:
+        """Until all living nodes are one cluster, and have the same rows.  Raises DidNotStart if they do not come."""
         living = self.living()
-        wait_until(lambda: all(node.is_synced(len(living)) for node in living), self._states)
+        wait_until(lambda: all(node.is_synced(len(living)) for node in living), self._states, within)
 
     def mend(self) -> None:
-        """Whatever was done to it: all three nodes run again, and are one cluster."""
+        """Whatever was done to it: all three nodes run again, and are one cluster.
+
+        A node that was thrown out while it was frozen may stay alone when it goes on; then it is started again, as its
+        operator would.
+        """
         for node in self.living():
             node.thaw()
         for node in self.nodes:
             if not node.is_running():
                 node.launch()
-        self.wait_synced()
+        try:
+            self.wait_synced(within=COMES_BACK)
+        except DidNotStart:
+            for node in self.nodes:
+                if node.state("wsrep_ready") != "ON":
+                    node.kill()
+                    node.launch()
+            self.wait_synced()
 
     def close(self) -> None:
         """End all nodes, and remove what they held."""
@@ -256,9 +270,9 @@ class Cluster:
         return "; ".join(f"{node.name}: " + ", ".join(str(node.state(name)) for name in names) for node in self.nodes)
 
 
-def wait_until(condition: Callable[[], Any], states: Callable[[], str]) -> None:
-    limit = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], Any], states: Callable[[], str], within: float) -> None:
+    limit = time.monotonic() + within
     while not condition():
         if time.monotonic() > limit:
-            raise DidNotStart(f"the nodes are not one cluster after {PATIENCE:.0f} s: {states()}")
+            raise DidNotStart(f"the nodes are not one cluster after {within:.0f} s: {states()}")
         time.sleep(0.05)
