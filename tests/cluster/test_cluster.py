@@ -112,7 +112,7 @@ def test_without_a_majority_of_nodes_daemons_wait_and_say_so_and_go_on_when_it_i
     operation.wait_until_run()
 
     first.kill()
-    operation.cluster.mend()
+    operation.cluster.wait_synced()
     second.kill()
     for daemon in daemons:
         daemon.wait_for_log(WAITS)
