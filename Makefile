@@ -16,7 +16,7 @@ run: environment ## make the environment, migrate, and start web, daemon and wor
 # The executable and PM2 take minutes to prepare, and a cluster to lose its nodes: CI tests them each time, a person by
 # `make test-executable` and `make test-cluster`.
 test: environment-dev browser mariadb lint $(if $(filter true,$(CI)),executable pm2) ## lint, then test; what was left out stands above the last line
-	$(BIN)/pytest -n 2 -rs $(if $(filter true,$(CI)),--ignore=tests/cluster)
+	$(BIN)/pytest -n 2 --dist worksteal -rs $(if $(filter true,$(CI)),--ignore=tests/cluster)
 	$(if $(filter true,$(CI)),CLUSTER=true $(BIN)/pytest -rs tests/cluster)
 
 lint: environment-dev ## check style, types and the direction of imports
