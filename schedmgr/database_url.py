@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 PORT = 3306
@@ -64,6 +65,12 @@ def parse(url: str) -> SQLiteFile | Servers:
     raise DatabaseURLError(
         "Allowed are sqlite:///PATH, such as sqlite:///schedmgr.db, and mysql://USER:PASSWORD@HOST:3306/DATABASE."
     )
+
+
+def file_of(url: str) -> Path | None:
+    """The file that holds all of it; None for servers.  Raises DatabaseURLError."""
+    named = parse(url)
+    return Path(named.path) if isinstance(named, SQLiteFile) else None
 
 
 def _sqlite(url: str) -> SQLiteFile:

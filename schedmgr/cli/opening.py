@@ -6,14 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from schedmgr import clock, database_url
 from schedmgr.core.audit import Requester
 from schedmgr.core.outage import Outage
 from schedmgr.database import migrate
 from schedmgr.database.engine import Database
-from schedmgr.database_url import SQLiteFile
 from schedmgr.errors import DatabaseNotReady, DatabaseUnavailable
 from schedmgr.settings import Settings
 
@@ -64,7 +62,7 @@ def wait_until_ready(database: Database, who: str) -> None:
 
 def require_file(settings: Settings) -> None:
     """Raises DatabaseNotReady for a SQLite file that does not exist: opening it would leave an empty one behind."""
-    file = _file(settings)
+    file = database_url.file_of(settings.database_url)
     if file is not None and not file.exists():
         raise DatabaseNotReady(f"There is no database at {file.absolute()} yet. Run: schedmgr migrate")
     require_no_other_file(settings)
@@ -72,17 +70,12 @@ def require_file(settings: Settings) -> None:
 
 def require_no_other_file(settings: Settings) -> None:
     """Raises DatabaseNotReady if what stands at the place of the SQLite file is something else."""
-    file = _file(settings)
+    file = database_url.file_of(settings.database_url)
     if file is not None and file.is_file() and os.access(file, os.R_OK):
         with file.open("rb") as opened_file:
             start = opened_file.read(len(_SQLITE))
         if start not in (b"", _SQLITE):
             raise DatabaseNotReady(f"{file.absolute()} is no SQLite database. Set DATABASE_URL to one that is.")
-
-
-def _file(settings: Settings) -> Path | None:
-    named = database_url.parse(settings.database_url)
-    return Path(named.path) if isinstance(named, SQLiteFile) else None
 
 
 def requester() -> Requester:

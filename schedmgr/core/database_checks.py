@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
+from schedmgr import database_url
 from schedmgr.core.file_locks import hanging_writer
 from schedmgr.core.verdict import Check, Status
 from schedmgr.core.vitals import Vitals
@@ -21,7 +20,7 @@ NODES_THAT_KEEP = 3
 
 def disk_free(database: Database) -> int | None:
     """Bytes on the disk of the database's file; None for a server, and where the system does not tell."""
-    file = _file_of(database)
+    file = database_url.file_of(database.url)
     try:
         return None if file is None else shutil.disk_usage(file).free
     except OSError:
@@ -30,18 +29,10 @@ def disk_free(database: Database) -> int | None:
 
 def hindrances(database: Database) -> dict[str, Any]:
     """The facts of why nothing may be decided: worth looking for only where something is wrong."""
-    file = _file_of(database)
+    file = database_url.file_of(database.url)
     if file is None:
         return {"rows_held_by": server.hanging_session(database)}
     return {"file_held_by": hanging_writer(file), "file_is_read_only": _is_on_read_only_disk(file)}
-
-
-def _file_of(database: Database) -> Path | None:
-    """The file that holds all of it, on SQLite."""
-    if database.is_server:
-        return None
-    name = make_url(database.url).database
-    return Path(name) if name else None
 
 
 def _is_on_read_only_disk(file: Path) -> bool:

@@ -186,7 +186,7 @@ def vitals(session: Session) -> Vitals:
         repaired=_repaired(session, now - REPAIRS_SHOWN),
         runs=_runs(session, now - RUNS_LOOKED_AT),
         queue=_queue(session),
-        paused=_paused(session),
+        paused=paused(session),
         in_force=installation.definitions_in_force(session),
         server=server.server(session),
     )
@@ -286,7 +286,8 @@ def _with_untaken(session: Session, facts: Vitals) -> Queue:
     return replace(queue, untaken=standstill.untaken(session))
 
 
-def _paused(session: Session) -> Paused | None:
+def paused(session: Session) -> Paused | None:
+    """The pause that holds now, the newest if several do."""
     now = session.now()
     row = session.execute(
         select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)

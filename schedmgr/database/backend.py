@@ -29,8 +29,8 @@ class Backend(Protocol):
     migrator: Engine
     """The same for changes of tables, which may take long."""
 
-    host_clock_is_its_clock: bool
-    """Whether the database has no clock but the host's."""
+    is_server: bool
+    """Whether it is a server rather than a file on this host, which has no clock but the host's."""
 
     def clock(self, connection: Connection) -> datetime:
         """The database's clock, aware, UTC."""

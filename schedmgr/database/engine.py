@@ -80,7 +80,7 @@ class Database:
     @property
     def is_server(self) -> bool:
         """Whether it is a server rather than a file on this host."""
-        return not self._backend.host_clock_is_its_clock
+        return self._backend.is_server
 
     def close(self) -> None:
         """Close every connection."""

@@ -89,7 +89,7 @@ MENDS: tuple[tuple[set[int], str], ...] = (
 class MySQL:
     """The connections to one database on one or more servers."""
 
-    host_clock_is_its_clock = False
+    is_server = True
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers

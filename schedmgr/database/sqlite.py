@@ -27,7 +27,7 @@ class SQLite:
     a writer (WAL).
     """
 
-    host_clock_is_its_clock = True
+    is_server = False
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import exists, func, select
 
 from schedmgr.core import installation, standstill, vitals
 from schedmgr.core.installation import InForce
@@ -22,7 +22,6 @@ from schedmgr.database.models import (
     Job,
     JobRun,
     JobSchedule,
-    Pause,
     Process,
     ScheduleFiring,
     SchedulePeriod,
@@ -214,7 +213,7 @@ def _vitals(session: Session, marks: Marks, before: Snapshot | None) -> Vitals:
         processes=processes,
         # Whoever reads that something is overdue wants to see at once when it is no longer.
         oldest_due=standstill.oldest_due(session)[0] if before.vitals.oldest_due else None,
-        paused=_pause(session, now),
+        paused=vitals.paused(session),
         in_force=installation.definitions_in_force(session),
     )
 
@@ -257,16 +256,6 @@ def _unfinished(session: Session) -> tuple[UnfinishedRun, ...]:
         .order_by(JobRun.id)
     )
     return tuple(UnfinishedRun(*row) for row in rows)
-
-
-def _pause(session: Session, now: datetime) -> Paused | None:
-    row = session.execute(
-        select(Pause.from_at, Pause.until_at, Pause.by, Pause.reason)
-        .where(Pause.resumed_by.is_(None), Pause.from_at <= now, or_(Pause.until_at.is_(None), Pause.until_at > now))
-        .order_by(Pause.from_at)
-        .limit(1)
-    ).first()
-    return None if row is None else Paused(*row)
 
 
 def _processes(session: Session, now: datetime) -> tuple[Life, ...]:
